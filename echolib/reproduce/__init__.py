@@ -1,0 +1,1 @@
+"""Runs, records, notebooks, verdicts and the book that is made from them."""

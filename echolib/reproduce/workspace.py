@@ -1,0 +1,100 @@
+"""Where everything of a profile lies: ``build/<profile>/{cohort,store,runs,notebooks,html}`` in the checkout.
+
+The real data sets are found through the environment variables ``ECHOLIB_ECHONET`` and ``ECHOLIB_CAMUS`` (the Makefile's
+``ECHONET=`` and ``CAMUS=``), so that no path of a machine gets into a specification, a record or a notebook.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from echolib.config import DataSpec, Layout, Profile, RunSpec, load_profile
+from echolib.data import camus, echonet
+from echolib.data.cohort import Cohort
+from echolib.data.store import ClipStore, pack
+from echolib.errors import ConfigError, DataError
+from echolib.files import locked
+
+
+def find_root(start: Path | None = None) -> Path:
+    """The checkout: the nearest folder upwards that holds ``profiles`` and ``pyproject.toml``."""
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "profiles").is_dir() and (folder / "pyproject.toml").is_file():
+            return folder
+    raise ConfigError("not inside a checkout of the companion: no folder upwards holds profiles/ and pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A profile and its folders.
+
+    Attributes:
+        root: the checkout.
+        profile: the profile.
+        build: ``root/build/<profile name>``.
+    """
+
+    root: Path
+    profile: Profile
+    build: Path
+
+    @classmethod
+    def open(cls, profile: str = "smoke", root: Path | None = None) -> Workspace:
+        """The workspace of ``profiles/<profile>.yml``."""
+        root = root or find_root()
+        if not profile.replace("_", "").replace("-", "").isalnum():
+            raise ConfigError(f"a profile name has letters, digits, '-' and '_' only, not {profile!r}")
+        loaded = load_profile(root / "profiles" / f"{profile}.yml")
+        if loaded.name != profile:
+            raise ConfigError(f"profiles/{profile}.yml names itself {loaded.name!r}")
+        return cls(root=root, profile=loaded, build=root / "build" / profile)
+
+    def run_dir(self, spec: RunSpec) -> Path:
+        """The directory of a run."""
+        return self.build / "runs" / spec.key
+
+    def cohort_dir(self, data: DataSpec) -> Path:
+        """Where the cohort of ``data`` lies; for real data the folder that the environment names.
+
+        Raises:
+            ConfigError: real data was asked for and no folder is given.
+        """
+        if data.phantom is not None:
+            return self.build / "cohort" / f"{data.layout}-{data.phantom.preset}-{data.phantom.seed}"
+        variable = f"ECHOLIB_{data.layout.upper()}"
+        if not os.environ.get(variable):
+            raise ConfigError(f"profile {self.profile.name!r} reads the real {data.layout} data: give its folder with "
+                              f"`make book PROFILE={self.profile.name} {data.layout.upper()}=...` or the variable {variable}")
+        return Path(os.environ[variable])
+
+    def cohort(self, data: DataSpec, *, workers: int = 2, progress: bool = True) -> Cohort:
+        """Read the cohort of ``data``, simulating it first where it is a phantom that is not there yet.
+
+        Raises:
+            DataError: a study is damaged (the first is named; ``echolib check`` lists all).
+        """
+        folder = self.cohort_dir(data)
+        if data.phantom is not None:
+            from echolib.phantom.cohort import write_camus, write_echonet  # only this step writes phantoms
+            write = {"echonet": write_echonet, "camus": write_camus}[data.layout]
+            with locked(self.build / "cohort" / ".lock"):
+                write(folder, data.phantom, workers=workers, progress=progress)
+        cohort = {"echonet": echonet.read, "camus": camus.read}[data.layout](folder)
+        if cohort.report.unusable:
+            bad = [f for f in cohort.report.findings if f.action == "dropped"]
+            raise DataError(f"{len(bad)} studies are unusable, the first: {bad[0].problem}", file=bad[0].file, row=bad[0].row,
+                            expected="a folder on which `echolib check DIR` finds nothing wrong")
+        return cohort
+
+    def store(self, layout: Layout = "echonet", *, workers: int = 2, progress: bool = True) -> ClipStore:
+        """The packed clips of the profile's cohort, made if they are missing or the cohort has changed."""
+        data = self.profile.echonet if layout == "echonet" else self.profile.camus
+        if data is None:
+            raise ConfigError(f"profile {self.profile.name!r} has no {layout} cohort")
+        cohort = self.cohort(data, workers=workers, progress=progress)
+        out = self.build / "store" / f"{layout}-{data.size}px-{data.channels}ch-{cohort.fingerprint[:12]}"
+        with locked(self.build / "store" / ".lock"):
+            return pack(cohort, out, size=data.size, channels=data.channels, progress=progress)
