@@ -1,0 +1,103 @@
+"""The figures of the notebooks, drawn from records and scores: notebooks only call these."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from echolib.config import RunSpec
+from echolib.data.store import ClipStore
+from echolib.evaluation.inference import segment_video
+from echolib.plots import COLOURS, contact_sheet, intervals, overlay
+from echolib.reproduce.ledger import Ledger, Record
+from echolib.reproduce.scorecard import over_seeds
+
+
+def dice_figure(cells: pd.DataFrame, baseline: float | None, committed: dict[str, list[Record]], data: str) -> Figure:
+    """Overall Dice, published on the left and ours on the right, on separate axes because the experiments differ.
+
+    Args:
+        cells: from :func:`echolib.reproduce.scorecard.cells`.
+        baseline: Dice (%) of the threshold-and-fill baseline on our data, or None.
+        committed: method -> records kept in ``results/``.
+        data: what ours was measured on, for the title.
+    """
+    table = cells[cells.column == "dsc_overall"].set_index("row")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 0.5 * len(table) + 1.1), sharey=True, layout="constrained")
+    left.set_title("published, EchoNet-Dynamic", fontsize=10, color=COLOURS["published"], loc="left")
+    intervals(left, table[["published", "published_low", "published_high"]].set_axis(["value", "low", "high"], axis=1),
+              COLOURS["published"])
+    right.set_title(f"this machine, {data}", fontsize=10, color=COLOURS["here"], loc="left")
+    intervals(right, table[["ours", "low", "high"]].set_axis(["value", "low", "high"], axis=1), COLOURS["here"],
+              "this machine")
+    kept = {m: over_seeds([r.scores["overall"] for r in records]) for m, records in committed.items() if records}
+    if kept:
+        kept_table = pd.DataFrame(kept, index=["value", "low", "high"]).T.reindex(table.index)
+        intervals(right, kept_table, COLOURS["committed"], "committed records", offset=0.28)
+    if baseline is not None:
+        right.axvline(baseline, color=COLOURS["other"], lw=1.2, ls="--", label="threshold and fill")
+    right.legend(frameon=False, fontsize=8, loc="lower left")
+    for axis in (left, right):
+        axis.set_xlabel("Dice, ED and ES frames (%)")
+        axis.margins(x=0.12)
+    return figure
+
+
+def per_frame_figure(tables: dict[str, pd.DataFrame]) -> Figure:
+    """Dice of every traced test frame, one row of points per network; the vertical line is the mean."""
+    stacked = pd.concat([t.assign(network=name) for name, t in tables.items()], ignore_index=True)
+    figure, axis = plt.subplots(figsize=(8.6, 0.42 * len(tables) + 1.1), layout="constrained")
+    sns.stripplot(stacked, x="dice", y="network", hue="phase", hue_order=["ED", "ES"], dodge=True, size=4, alpha=0.75, ax=axis,
+                  palette=[COLOURS["here"], COLOURS["truth"]], jitter=0.12)
+    for position, table in enumerate(tables.values()):
+        axis.plot([table.dice.mean()] * 2, [position - 0.4, position + 0.4], color="black", lw=1.5)
+    axis.set(xlabel="Dice of a traced test frame", ylabel="", xlim=(-0.02, 1.02))
+    axis.legend(frameon=False, fontsize=8, loc="lower left")
+    return figure
+
+
+def interval_figure(records: dict[str, Record]) -> Figure:
+    """The paper's interval against the released program's, for the same predictions (audit rows 1 and 2)."""
+    figure, axis = plt.subplots(figsize=(8.6, 0.5 * len(records) + 1.0), layout="constrained")
+    ours = {n: (100 * r.dice.mean, 100 * r.dice.low, 100 * r.dice.high) for n, r in records.items()}
+    legacy = {n: (100 * r.dice.pooled, 100 * r.dice.pooled_low, 100 * r.dice.pooled_high) for n, r in records.items()}
+    for values, colour, label, offset in ((ours, COLOURS["here"], "mean over frames, 95 %, patients resampled", -0.14),
+                                          (legacy, COLOURS["other"], "pooled, 5th-95th percentile, frames resampled", 0.2)):
+        intervals(axis, pd.DataFrame(values, index=["value", "low", "high"]).T, colour, label, offset)
+    axis.set_xlabel("Dice (%)")
+    axis.legend(frameon=False, fontsize=8, loc="lower left")
+    return figure
+
+
+def training_figure(logs: dict[str, pd.DataFrame]) -> Figure:
+    """Training loss over the steps, one panel per run."""
+    figure, axes = plt.subplots(1, len(logs), figsize=(2.15 * len(logs), 2.1), layout="constrained", squeeze=False)
+    for axis, (name, log) in zip(axes.flat, logs.items(), strict=True):
+        axis.plot(range(1, len(log) + 1), log.loss, color=COLOURS["here"], lw=1)
+        axis.set_title(name, fontsize=8, loc="left")
+        axis.set(xlabel="step", ylim=(0, None))
+    axes.flat[0].set_ylabel("loss")
+    return figure
+
+
+def worst_figure(ledger: Ledger, spec: RunSpec, count: int = 5) -> tuple[Figure, pd.DataFrame]:
+    """The test frames on which a run does worst, chosen by their score alone, with prediction and tracing."""
+    table, store, model = ledger.scores(spec), ledger.store, ledger.model(spec)
+    worst = table.nsmallest(count, "dice")
+    pictures, titles = [], []
+    for row in worst.itertuples():
+        video = np.asarray(store.video(row.study))
+        masks = predicted_masks(model, video, spec, store)
+        pictures.append(overlay(video[row.frame:row.frame + 1], masks[row.frame:row.frame + 1],
+                                store.mask(row.study, row.frame)[None])[0])
+        titles.append(f"{row.phase}, Dice {row.dice:.2f}")
+    return contact_sheet(np.stack(pictures), titles, columns=count), worst
+
+
+def predicted_masks(model, video: np.ndarray, spec: RunSpec, store: ClipStore | None = None) -> np.ndarray:
+    """Masks of every frame of a video, (T, H, W) bool, at probability 0.5."""
+    size = store.size if store is not None else video.shape[1]
+    return segment_video(model, video, spec.clip.frames, spec.clip.period, size=size) >= 0.5

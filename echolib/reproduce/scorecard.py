@@ -1,0 +1,168 @@
+"""The scorecard: every published cell of a table beside ours, each with its status, as data and as a page element.
+
+Published Dice was measured on EchoNet-Dynamic, ours on whatever the profile reads; on phantoms they are not the same
+experiment, so they stand in separate lines and are never subtracted.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from echolib import published
+from echolib.errors import RecordError
+from echolib.reproduce.counts import count
+from echolib.reproduce.experiments import Experiment
+from echolib.reproduce.ledger import Ledger, Record, Score
+from echolib.reproduce.verdict import Verdict, count_verdict, order_verdict
+
+#: Published column -> (heading, phase of a record's scores).
+DICE_COLUMNS = {"dsc_overall": ("Dice, all", "overall"), "dsc_es": ("Dice, ES", "ES"), "dsc_ed": ("Dice, ED", "ED")}
+#: Published column -> (heading, decimals printed in the paper).
+COUNT_COLUMNS = {"gflops_per_frame": ("GFLOPs per frame", 2), "params_m": ("Parameters, M", 2)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One published cell and ours; NaN where there is no value. Dice in %."""
+
+    row: str
+    column: str
+    published: float
+    published_low: float
+    published_high: float
+    ours: float
+    low: float
+    high: float
+    status: str
+    why: str
+
+
+def cells(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
+    """All cells of a published table, in its order; columns as :class:`Cell`.
+
+    Raises:
+        RecordError: a cell would have no status.
+    """
+    table, runs = published.load(experiment.published), experiment.runs(ledger.workspace.profile)
+    ran = {row.published: row for row in experiment.rows}
+    out: list[Cell] = []
+    for entry in table.to_dict("records"):
+        records = ledger.require(runs[entry["method"]]) if entry["method"] in ran else []
+        for column, (_, phase) in DICE_COLUMNS.items():
+            ours = _over_seeds(records, phase)
+            out.append(Cell(entry["method"], column, entry[column], entry[f"{column}_lo"], entry[f"{column}_hi"], *ours,
+                            **asdict(_dice_verdict(entry[column], bool(records), ledger))))
+        for column, (_, decimals) in COUNT_COLUMNS.items():
+            value, verdict = np.nan, _not_run(entry[column])
+            if entry["method"] in ran and ran[entry["method"]].exact:
+                found = count(ledger.workspace.build, ran[entry["method"]].model)
+                value = found.parameters / 1e6 if column == "params_m" else found.gflops_per_frame
+                verdict = count_verdict(entry[column], value, decimals)
+            out.append(Cell(entry["method"], column, entry[column], np.nan, np.nan, value, np.nan, np.nan, **asdict(verdict)))
+    frame = pd.DataFrame(out)
+    if (frame.status == "").any() or frame.status.isna().any():
+        raise RecordError(f"{experiment.id}: a published cell has no status")
+    return frame
+
+
+def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
+    """Each claim of the experiment with its verdict: columns claim, status, why."""
+    runs, rows = experiment.runs(ledger.workspace.profile), []
+    for claim in experiment.claims:
+        verdict = order_verdict([ledger.scores(s) for s in runs[claim.better]], [ledger.scores(s) for s in runs[claim.worse]],
+                                quotable=ledger.workspace.profile.quotable)
+        rows.append({"claim": claim.text, "status": verdict.status, "why": verdict.why})
+    return pd.DataFrame(rows)
+
+
+def over_seeds(scores: list[Score]) -> tuple[float, float, float]:
+    """Mean of the seeds' means, and the mean of the ends of their patient intervals, in %."""
+    return tuple(100 * float(np.mean([getattr(s, k) for s in scores])) for k in ("mean", "low", "high"))
+
+
+def _over_seeds(records: list[Record], phase: str) -> tuple[float, float, float]:
+    return over_seeds([r.scores[phase] for r in records]) if records else (np.nan, np.nan, np.nan)
+
+
+def _dice_verdict(value: float, ran: bool, ledger: Ledger) -> Verdict:
+    if not ran:
+        return _not_run(value)
+    if ledger.workspace.profile.echonet.phantom is not None:
+        return Verdict("awaiting data", "published on EchoNet-Dynamic, ours on phantoms: not the same experiment")
+    return Verdict("undecided", "measured on the real data; see the intervals")
+
+
+def _not_run(value: float) -> Verdict:
+    if np.isnan(value):
+        return Verdict("as published", "the paper prints no value")
+    return Verdict("as published", "another group's program, not run here")
+
+
+def chip(status: str, why: str = "") -> str:
+    """A status as a small coloured label; the reason is its tooltip and its accessible description."""
+    kind = status.replace(" ", "-")
+    return f'<span class="echo-chip echo-{kind}" title="{html.escape(why, quote=True)}">{html.escape(status)}</span>'
+
+
+def scorecard_html(experiment: Experiment, ledger: Ledger) -> str:
+    """The scorecard as an HTML table: published value, ours under it, status under that."""
+    table, profile = cells(experiment, ledger), ledger.workspace.profile
+    columns = {**{k: v[0] for k, v in DICE_COLUMNS.items()}, **{k: v[0] for k, v in COUNT_COLUMNS.items()}}
+    head = "".join(f'<th scope="col">{title}</th>' for title in columns.values())
+    body = []
+    for method, part in table.groupby("row", sort=False):
+        by = part.set_index("column")
+        tds = "".join(f"<td>{_cell(by.loc[c])}</td>" for c in columns)
+        body.append(f'<tr><th scope="row">{html.escape(method)}</th>{tds}</tr>')
+    data = "EchoNet-Dynamic" if profile.echonet.phantom is None else f"phantoms, profile “{profile.name}”"
+    legend = ('<p class="echo-legend"><span class="echo-published">dark</span> published, on EchoNet-Dynamic, 95 % interval as '
+              f'printed &nbsp;·&nbsp; <span class="echo-ours">blue</span> this machine, on {html.escape(data)}, 95 % interval with '
+              "patients resampled; counts are of the full-width network. The two Dice lines are different experiments and "
+              "are not to be subtracted.</p>")
+    caption = f"{experiment.number} of the SimLVSeg paper: every published cell, ours beneath it, and what may be said of it"
+    return (f'{legend}<div class="echo-scroll" tabindex="0" role="region" aria-label="Scorecard"><table class="echo-scorecard">'
+            f"<caption>{html.escape(caption)}</caption>"
+            f'<thead><tr><th scope="col">Method</th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>')
+
+
+def claims_html(table: pd.DataFrame) -> str:
+    """Claims with their verdicts as an HTML table."""
+    rows = "".join(f'<tr><th scope="row">{html.escape(r.claim)}</th><td>{chip(r.status, r.why)}</td><td>{html.escape(r.why)}</td></tr>'
+                   for r in table.itertuples())
+    return ('<div class="echo-scroll" tabindex="0" role="region" aria-label="Claims"><table class="echo-claims">'
+            "<caption>Claims about an order, and whether this run can settle them</caption><thead><tr>"
+            f'<th scope="col">Claim</th><th scope="col">Verdict</th><th scope="col">Why</th></tr></thead><tbody>{rows}</tbody></table></div>')
+
+
+def _cell(row: pd.Series) -> str:
+    first = "–" if np.isnan(row.published) else f"{row.published:.2f}"
+    if np.isfinite(row.published_low):
+        first += f' <small>({row.published_low:.2f}–{row.published_high:.2f})</small>'
+    lines = [f'<span class="echo-published">{first}</span>']
+    if np.isfinite(row.ours):
+        second = f"{row.ours:.2f}"
+        if np.isfinite(row.low):
+            second += f' <small>({row.low:.2f}–{row.high:.2f})</small>'
+        lines.append(f'<span class="echo-ours">{second}</span>')
+    lines.append(chip(row.status, row.why))
+    return "".join(lines)
+
+
+def provenance_html(records: list[Record], profile: str) -> str:
+    """The footer under a table or figure: where its numbers came from."""
+    first = records[0].provenance
+    seeds = sorted({r.spec.seed for r in records})
+    hours = sum(r.provenance.wall_seconds for r in records)
+    versions = ", ".join(f"{k} {v}" for k, v in first.versions.items() if k in ("python", "torch", "monai", "timm", "echolib"))
+    commits = sorted({r.provenance.commit[:10] + (" with uncommitted changes" if r.provenance.uncommitted_changes else "")
+                      for r in records})
+    items = {"Profile": profile, "Runs": ", ".join(f"{r.key} ({r.spec.label})" for r in records),
+             "Seeds": ", ".join(map(str, seeds)), "Commit": ", ".join(commits), "Code": first.code, "Data": first.data[:16],
+             "Hardware": first.hardware + f", {first.threads} threads", "Versions": versions,
+             "Finished": max(r.provenance.finished for r in records), "Wall time": f"{hours:.0f} s of training and scoring"}
+    body = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd>" for k, v in items.items())
+    return f'<details class="echo-provenance"><summary>Where these numbers come from</summary><dl>{body}</dl></details>'
