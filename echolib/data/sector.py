@@ -58,7 +58,8 @@ def find_sector(video: np.ndarray) -> Sector:
         raise DataError("no ultrasound cone: the moving region is too small",
                         value=f"{stats[largest, cv2.CC_STAT_AREA]} px", expected="at least 2 % of the frame")
     outline = cv2.findContours((parts == largest).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0][0]
-    mask = cv2.fillConvexPoly(np.zeros(parts.shape, np.uint8), cv2.convexHull(outline), 1).astype(bool)
+    hull = cv2.fillConvexPoly(np.zeros(parts.shape, np.uint8), cv2.convexHull(outline), 1)
+    mask = cv2.erode(hull, np.ones((7, 7), np.uint8)).astype(bool)  # take back what the blur added at the border
     rows = np.flatnonzero(mask.any(1))
     columns = np.flatnonzero(mask[rows[0]:rows[0] + max(3, len(rows) // 20)].any(0))
     return Sector(mask=mask, top=int(rows[0]), bottom=int(rows[-1]), tip=float(columns.mean()))
@@ -87,3 +88,31 @@ def to_echonet_frame(video: np.ndarray, sector: Sector, size: int = 112) -> tupl
             inside = cv2.GaussianBlur(inside, (0, 0), sigma)
         frames[t] = cv2.warpAffine(inside, matrix, (size, size), flags=cv2.INTER_LINEAR)
     return frames, scale
+
+
+def match_brightness(frames: np.ndarray, reference: np.ndarray, samples: int = 1000) -> tuple[np.ndarray, float]:
+    """Bring a clip to the brightness of reference frames with one gain for the whole clip.
+
+    The gain makes the 95th percentile of the non-black pixels (grey level > 2) equal on both sides; real clips differ in
+    gain by the operator's choice, and a network must not be asked to extrapolate over that.
+
+    Args:
+        frames: (T, H, W, C) uint8.
+        reference: (N, H, W, C') uint8, such as ``ClipStore.frames``.
+        samples: reference frames looked at, evenly spaced.
+
+    Returns:
+        ``(frames, gain)``: uint8 of the same shape, clipped at 255, and the factor.
+
+    Raises:
+        DataError: one side is black.
+    """
+    chosen = reference[np.linspace(0, len(reference) - 1, min(samples, len(reference))).round().astype(int)]
+    levels = []
+    for name, pixels in (("the clip", frames), ("the reference", chosen)):
+        lit = pixels[pixels > 2]
+        if not lit.size:
+            raise DataError(f"{name} is black")
+        levels.append(float(np.percentile(lit, 95)))
+    gain = levels[1] / levels[0]
+    return np.clip(frames * gain, 0, 255).round().astype(np.uint8), gain
