@@ -40,7 +40,8 @@ def threshold_and_fill(video: np.ndarray) -> np.ndarray:
         DataError: not such a video.
     """
     video = np.asarray(video)
-    if video.dtype != np.uint8 or video.ndim not in (3, 4) or (video.ndim == 4 and video.shape[-1] not in (1, 3)) or not video.size:
+    shaped = video.ndim == 3 or (video.ndim == 4 and video.shape[-1] in (1, 3))
+    if video.dtype != np.uint8 or not shaped or not video.size:
         raise DataError("not a video", value=f"{video.dtype} {video.shape}", expected="uint8 (T, H, W) or (T, H, W, 1 or 3)")
     if video.ndim == 4:  # grey stored as three nearly equal channels
         video = video[..., 0] if video.shape[-1] == 1 else video[..., 1]

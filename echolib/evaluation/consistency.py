@@ -57,7 +57,8 @@ def high_frequency_energy(area: np.ndarray, fps: float, cutoff_hz: float = FLICK
     """
     frequency, _ = area_spectrum(area, fps)
     if not 0 < cutoff_hz <= frequency[-1]:
-        raise DataError("the cut-off is outside the spectrum", value=f"{cutoff_hz} Hz", expected=f"above 0, to {frequency[-1]:g} Hz")
+        raise DataError("the cut-off is outside the spectrum", value=f"{cutoff_hz} Hz",
+                        expected=f"above 0, to {frequency[-1]:g} Hz")
     area = np.asarray(area, np.float64)
     if area.mean() <= 0:
         raise DataError("an area curve without area", value=float(area.mean()), expected="a mean above 0")

@@ -101,7 +101,8 @@ def area_under_roc(probabilities: np.ndarray, traced: np.ndarray) -> float:
     """
     scores, traced = np.asarray(probabilities, np.float64).ravel(), np.asarray(traced)
     if traced.dtype != bool or traced.size != scores.size:
-        raise DataError("scores and mask do not match", value=f"{traced.dtype} {traced.shape}", expected=f"bool, {scores.size} px")
+        raise DataError("scores and mask do not match", value=f"{traced.dtype} {traced.shape}",
+                        expected=f"bool, {scores.size} px")
     inside = int(traced.sum())
     outside = traced.size - inside
     if not inside or not outside:
