@@ -1,0 +1,149 @@
+"""Cost of a network: parameters, operations, time per frame.
+
+Operations are counted by fvcore, as in the papers: its "FLOP" is one multiply-accumulate. A fused attention hides its two
+matrix products from fvcore, so a counter for it is added here; with it the counts are those that the papers print.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from fvcore.nn.jit_handles import get_shape
+from torch import nn
+
+from echolib.errors import ConfigError
+
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """Cost of one forward pass over one clip.
+
+    Attributes:
+        parameters: number of parameters.
+        gflops: 1e9 multiply-accumulates per clip.
+        gflops_per_frame: the same divided by the number of frames.
+    """
+
+    parameters: int
+    gflops: float
+    gflops_per_frame: float
+
+
+@dataclass(frozen=True)
+class RunTime:
+    """Time of the forward pass.
+
+    Attributes:
+        ms_per_frame: mean over the runs, ms.
+        sd: standard deviation over the runs, ms per frame (0 for a single run).
+        runs: timed runs, after the warm-up.
+        batch: clips per run.
+        hardware: processor or GPU, cores in use, versions; no host name.
+    """
+
+    ms_per_frame: float
+    sd: float
+    runs: int
+    batch: int
+    hardware: str
+
+
+def measure(model: nn.Module, frames: int, size: int, channels: int = 3) -> Complexity:
+    """Count parameters and operations in eval mode on one black clip ``(1, channels, frames, size, size)``.
+
+    The model is left in the mode it was in.
+    """
+    with _evaluating(model):
+        analysis = FlopCountAnalysis(model, _clip(model, 1, frames, size, channels))
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+        analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
+        total = float(analysis.total())
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Complexity(parameters=parameters, gflops=total / 1e9, gflops_per_frame=total / 1e9 / frames)
+
+
+def time_per_frame(model: nn.Module, frames: int, size: int, *, runs: int, batch: int = 1, channels: int = 3,
+                   device: str | torch.device = "cpu") -> RunTime:
+    """Time the forward pass in eval mode, after a warm-up, on black clips already on the device.
+
+    The model is moved to ``device`` and left there, in the mode it was in.
+
+    Raises:
+        ConfigError: ``runs`` or ``batch`` is less than 1.
+    """
+    if runs < 1 or batch < 1:
+        raise ConfigError(f"runs = {runs}, batch = {batch}; expected at least 1 each")
+    device = torch.device(device)
+    model.to(device)
+    milliseconds = []
+    with _evaluating(model):
+        clip = _clip(model, batch, frames, size, channels)
+        for run in range(-WARM_UP, runs):
+            _finish(device)
+            start = time.perf_counter()
+            model(clip)
+            _finish(device)  # a GPU call returns before the work is done
+            if run >= 0:
+                milliseconds.append(1000 * (time.perf_counter() - start) / (batch * frames))
+    sd = statistics.stdev(milliseconds) if runs > 1 else 0.0
+    return RunTime(statistics.fmean(milliseconds), sd, runs, batch, hardware(device))
+
+
+def hardware(device: str | torch.device = "cpu") -> str:
+    """One line on what computed: ``AMD EPYC 9354, 2 cores, torch 2.6.0``; for a GPU its name and CUDA version as well."""
+    device = torch.device(device)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    version = torch.__version__.split("+")[0]
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, {cores} CPU cores, torch {version}, CUDA {torch.version.cuda}"
+    threads = torch.get_num_threads()
+    return f"{_processor()}, {cores} cores, {threads} thread{'s' if threads != 1 else ''}, torch {version}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    for line in lines:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _attention_flops(inputs: list, _outputs: list) -> int:
+    """Multiply-accumulates of ``softmax(q k^T) v`` with q ``(..., n, d)``, k ``(..., m, d)``, v ``(..., m, e)``."""
+    query, key, value = (get_shape(tensor) for tensor in inputs[:3])
+    return math.prod(query) * key[-2] + math.prod(query[:-1]) * key[-2] * value[-1]
+
+
+def _clip(model: nn.Module, batch: int, frames: int, size: int, channels: int) -> torch.Tensor:
+    return torch.zeros(batch, channels, frames, size, size, device=next(model.parameters()).device)
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode(False), torch.no_grad():  # tracing needs tensors that are not inference tensors
+            yield
+    finally:
+        model.train(training)

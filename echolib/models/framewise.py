@@ -1,0 +1,34 @@
+"""A 2-D network that segments each frame by itself: how the frame-wise baselines take a clip.
+
+Shape: clip ``(B, 3, F, H, W)`` -> logits ``(B, out, F, H, W)``, any F >= 1.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class FrameWise(nn.Module):
+    """Fold the frames into the batch, segment, unfold.
+
+    Args:
+        network: 2-D network, ``(N, 3, H, W)`` -> ``(N, out, H, W)``, with attributes ``head`` and ``unused``.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.head = tuple(f"network.{name}" for name in network.head)
+        self.unused = tuple(f"network.{name}" for name in network.unused)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The part that ImageNet weights belong to."""
+        return self.network.encoder
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """``(B, 3, F, H, W)`` normalised -> logits ``(B, out, F, H, W)``."""
+        batch, channels, frames, height, width = map(int, clip.shape)
+        images = clip.transpose(1, 2).reshape(batch * frames, channels, height, width)   # (B F, 3, H, W)
+        logits = self.network(images)
+        return logits.reshape(batch, frames, -1, height, width).transpose(1, 2).contiguous()
