@@ -103,14 +103,24 @@ def read_video(path: str | Path, *, file: str | None = None, expected_frames: in
     """
     path = Path(path)
     name = file or path.name
-    with _video_stream(path, name) as (container, stream):
-        jpeg = stream.codec_context.name == "mjpeg"
-        frames = list(_jpeg_frames(container, stream, name) if jpeg else _other_frames(container, stream))
+    frames = list(iterate_video(path, file=name))
     if not frames:
         raise DataError("the video holds no frame", file=name)
     if expected_frames is not None and len(frames) < expected_frames:
         raise DataError("the video is too short", file=name, value=f"{len(frames)} frames", expected=f"{expected_frames} frames")
     return np.stack(frames)
+
+
+def iterate_video(path: str | Path, *, file: str | None = None) -> Iterator[np.ndarray]:
+    """Decode a video frame by frame, for clips that need not be in memory as a whole: (H, W, 3) uint8 RGB each.
+
+    Arguments and errors as :func:`read_video`; how many frames there should be is for the caller to check.
+    """
+    path = Path(path)
+    name = file or path.name
+    with _video_stream(path, name) as (container, stream):
+        jpeg = stream.codec_context.name == "mjpeg"
+        yield from _jpeg_frames(container, stream, name) if jpeg else _other_frames(container, stream)
 
 
 def _jpeg_frames(container, stream, name: str) -> Iterator[np.ndarray]:
