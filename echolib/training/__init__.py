@@ -1,0 +1,1 @@
+"""Training in two stages: temporal masking (``pretrain``), weak supervision (``segment``), both run by ``engine``."""
