@@ -67,7 +67,7 @@ def build(name: ModelName, *, width: float = 1.0, frames: int, size: int = 112, 
         model = _construct(name, width, frames, size, out_channels)
     else:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
             model = _construct(name, width, frames, size, out_channels)
     if imagenet:
         from echolib.models.imagenet import load_imagenet

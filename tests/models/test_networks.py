@@ -1,0 +1,171 @@
+"""Every network by the same tests, forward and backward at 64x64 px."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from echolib import models
+from echolib.errors import ConfigError
+from tests.models.helpers import FRAME_WISE, FRAMES, SIZE, clip, small
+
+every_network = pytest.mark.parametrize("name", models.NAMES)
+
+
+def test_the_shared_tests_cover_every_network_of_the_config():
+    assert set(FRAMES) == set(models.NAMES)
+
+
+@every_network
+def test_forward_and_backward_reach_every_parameter(name):
+    model = small(name)
+    logits = model(clip(name, batch=2))
+    assert logits.shape == (2, 1, FRAMES[name], SIZE, SIZE)
+    assert logits.dtype == torch.float32
+    logits.square().mean().backward()
+    idle = {key for key, parameter in model.named_parameters() if parameter.grad is None}
+    assert idle == {key for key, _ in model.named_parameters() if model.unused and key.startswith(model.unused)}
+    for key, parameter in model.named_parameters():
+        if key not in idle:
+            assert torch.isfinite(parameter.grad).all(), key
+            if parameter.ndim > 1:  # a bias in front of a norm has gradient zero by construction
+                assert parameter.grad.abs().max() > 0, key
+
+
+def test_only_the_two_transformers_keep_an_unused_classifier():
+    unused = {name: small(name).unused for name in models.NAMES}
+    assert {name: prefixes for name, prefixes in unused.items() if prefixes} == {
+        "si_uniformer_s": ("network.encoder.head.",), "si_vit_b16": ("network.encoder.head.",)}
+
+
+@every_network
+def test_the_same_seed_and_clip_give_the_same_gradients_and_the_global_generator_is_left_alone(name):
+    gradients = []
+    for _ in range(2):
+        torch.random.default_generator.manual_seed(11)  # dropout of DeepLab's pyramid
+        before = torch.random.get_rng_state()
+        model = small(name, seed=3)
+        assert torch.equal(torch.random.get_rng_state(), before)
+        model(clip(name, batch=2)).square().mean().backward()
+        gradients.append([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+@every_network
+def test_eval_mode_is_deterministic_and_a_clip_does_not_depend_on_its_batch(name):
+    model = small(name).eval()
+    a, b = clip(name, seed=1), clip(name, seed=2)
+    with torch.no_grad():
+        alone = model(a)
+        assert torch.equal(alone, model(a))
+        together = model(torch.cat((a, b)))
+    torch.testing.assert_close(together[:1], alone, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(together[1:], alone)
+
+
+@every_network
+def test_three_output_channels_for_reconstruction(name):
+    model = small(name, out_channels=3).eval()
+    with torch.no_grad():
+        assert model(clip(name)).shape == (1, 3, FRAMES[name], SIZE, SIZE)
+
+
+@every_network
+def test_width_scales_the_parameter_count(name):
+    with torch.device("meta"):  # counts need no memory
+        counts = [models.count_parameters(small(name, width=width)) for width in (0.125, 0.25, 0.5)]
+    assert counts[0] < counts[1] < counts[2]
+    assert counts[2] / counts[1] == pytest.approx(4, rel=0.3)  # most parameters join two scaled layers
+
+
+@every_network
+def test_a_quarter_width_runs(name):
+    model = small(name, width=0.25).eval()
+    with torch.no_grad():
+        assert torch.isfinite(model(clip(name))).all()
+
+
+@every_network
+def test_weights_survive_the_round_trip_through_a_file(name, tmp_path):
+    model = small(name, seed=1)
+    model(clip(name, batch=2))  # moves the batch norms' running averages off their start
+    model.eval()
+    models.save_weights(model, tmp_path / "w.safetensors", {"model": name})
+    twin = small(name, seed=2, weights=tmp_path / "w.safetensors").eval()
+    with torch.no_grad():
+        assert torch.equal(model(clip(name)), twin(clip(name)))
+    assert models.load_metadata(tmp_path / "w.safetensors") == {"model": name}
+
+
+@pytest.mark.parametrize("name", FRAME_WISE)
+def test_a_frame_wise_network_treats_each_frame_by_itself(name):
+    model = small(name).eval()
+    frames = clip(name)
+    other = frames.clone()
+    other[:, :, 1] = 0
+    with torch.no_grad():
+        whole = model(frames)
+        torch.testing.assert_close(whole[:, :, :1], model(frames[:, :, :1]), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(whole[:, :, 0], model(other)[:, :, 0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in models.NAMES if name not in FRAME_WISE])
+def test_a_video_network_looks_at_the_other_frames(name):
+    model = small(name).eval()
+    frames = clip(name)
+    other = frames.clone()
+    other[:, :, 1] = 3
+    with torch.no_grad():
+        assert not torch.equal(model(frames)[:, :, 0], model(other)[:, :, 0])
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    (dict(name="unet4d", frames=16), "unet4d"),
+    (dict(name="unet3d", frames=16, width=0), "width"),
+    (dict(name="unet3d", frames=16, width=1.5), "width"),
+    (dict(name="unet3d", frames=0), "frames"),
+    (dict(name="unet3d", frames=8), "frames = 8"),
+    (dict(name="unet3d", frames=40), "next one that fits is 48"),
+    (dict(name="unet3d_s", frames=16, size=100), "height = 100"),
+    (dict(name="nnunet2d", frames=1, size=72), "size = 72"),
+    (dict(name="si_resnet18", frames=8), "4 or 9"),
+    (dict(name="si_vit_b16", frames=32), "25 or 36"),
+    (dict(name="si_resnet18", frames=4, size=16), "size"),
+    (dict(name="unet3d", frames=16, out_channels=0), "out_channels"),
+    (dict(name="si_resnet18", frames=4, width=0.5, imagenet=True), "width"),
+    (dict(name="unet3d", frames=16, imagenet=True), "no ImageNet encoder"),
+])
+def test_build_refuses_what_it_cannot_build(options, words):
+    with pytest.raises(ConfigError, match=words):
+        models.build(**options)
+
+
+def test_the_forward_pass_names_the_dimension_that_does_not_fit():
+    for shape, words in (((1, 3, 12, 64, 64), "frames = 12"), ((1, 3, 16, 60, 64), "height = 60"),
+                         ((1, 3, 16, 64, 24), "width = 24"),
+                         ((1, 3, 16, 16, 16), "one voxel")):
+        with pytest.raises(ConfigError, match=words):
+            small("unet3d_s")(torch.zeros(shape))
+    with pytest.raises(ConfigError, match="built for images of 128x128"):
+        small("si_vit_b16")(torch.zeros(1, 3, 9, 64, 64))
+    with pytest.raises(ConfigError, match="two"):
+        small("deeplabv3_r50").train()(torch.zeros(1, 3, 1, 64, 64))
+    with pytest.raises(ConfigError, match="width = 72"):
+        small("nnunet2d")(torch.zeros(1, 3, 1, 64, 72))
+
+
+def test_the_3d_unet_runs_from_16_frames_and_keeps_the_released_parameter_names():
+    model = small("unet3d_s").eval()
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 32, 32, 48)).shape == (1, 1, 32, 32, 48)
+    full = models.build("unet3d", width=0.125, frames=16, size=32)
+    tops = {".".join(key.split(".")[:2]) if key.startswith("encoder") else key.split(".")[0] for key in full.state_dict()}
+    units = (2, 3, 4, 6, 3)
+    assert tops == {f"encoder{level}.{unit}" for level, count in enumerate(units, 1) for unit in range(count)} | {
+        f"upconv{level}" for level in (5, 4, 3, 2)} | {f"decoder{level}" for level in (4, 3, 2, 1)}
+
+
+def test_frames_of_any_size_are_padded_into_the_super_image():
+    model = models.build("si_resnet18", width=0.125, frames=4, size=40).eval()
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 4, 40, 56)).shape == (1, 1, 4, 40, 56)
