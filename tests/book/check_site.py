@@ -28,7 +28,8 @@ SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 #: Pages that Sphinx makes beside those of the table of contents.
 MACHINERY = ("genindex.html", "search.html", "py-modindex.html")
 
-_FIGURES = """() => [...document.querySelectorAll('article img, article video, article canvas, article svg[role=img]')].map(e => ({
+_FIGURES = """() => [...document.querySelectorAll(
+    'article img, article video, article canvas, article svg[role=img]')].map(e => ({
     name: (e.currentSrc || e.src || e.id || e.tagName).slice(0, 80),
     shown: e.tagName === 'IMG' ? e.complete && e.naturalWidth > 0 : e.tagName === 'VIDEO' ? e.readyState >= 1 && !e.error : true,
     text: (e.alt || e.getAttribute('aria-label') || e.getAttribute('title') || '').trim()}))"""
@@ -112,15 +113,11 @@ def check_links(site: Path, report: Report) -> None:
 def check_page(browser: Browser, site: Path, page_path: Path, report: Report, screenshots: Path | None) -> None:
     """Load one page at both sizes; collect requests, script errors and figures."""
     name = page_path.relative_to(site).as_posix()
-    root = site.resolve().as_uri()
     found: list[str] = []
     for size, (width, height) in SIZES.items():
         context = browser.new_context(viewport={"width": width, "height": height}, offline=True)
         page = context.new_page()
-        page.on("request", lambda r: None if r.url.startswith((root, "data:", "blob:")) else found.append(f"request to {r.url[:120]}"))
-        page.on("requestfailed", lambda r: found.append(f"failed request: {r.url.removeprefix(root)[:120]} ({r.failure})"))
-        page.on("pageerror", lambda e: found.append(f"script error: {e}"))
-        page.on("console", lambda m: found.append(f"console error: {m.text[:200]}") if m.type == "error" else None)
+        _listen(page, site.resolve().as_uri(), found)
         try:
             page.goto(page_path.resolve().as_uri(), wait_until="load", timeout=60_000)
             if _REFRESH.search(page_path.read_text(encoding="utf-8")):
@@ -135,6 +132,22 @@ def check_page(browser: Browser, site: Path, page_path: Path, report: Report, sc
             found.append(f"does not load: {error.message.splitlines()[0][:200]}")
         context.close()
     report.wrong += [f"{name}: {text}" for text in dict.fromkeys(found)]
+
+
+def _listen(page: Page, root: str, found: list[str]) -> None:
+    """Write every foreign request, failed request and script error of ``page`` to ``found``."""
+    def request(r) -> None:
+        if not r.url.startswith((root, "data:", "blob:")):
+            found.append(f"request to {r.url[:120]}")
+
+    def console(message) -> None:
+        if message.type == "error":
+            found.append(f"console error: {message.text[:200]}")
+
+    page.on("request", request)
+    page.on("requestfailed", lambda r: found.append(f"failed request: {r.url.removeprefix(root)[:120]} ({r.failure})"))
+    page.on("pageerror", lambda e: found.append(f"script error: {e}"))
+    page.on("console", console)
 
 
 def _look(page: Page, size: str, report: Report) -> Iterator[str]:

@@ -1,0 +1,58 @@
+# make book            set up what is missing, then make the book of PROFILE (smoke, unless told otherwise)
+# make test            set up what is missing, then run the tests (no browser, no GPU needed)
+# make bench           every benchmark in turn
+# make check           ruff
+# make clean           remove build/ (runs included); .venv stays. make distclean removes both
+#
+# Real data:  make book PROFILE=paper ECHONET=../EchoNet-Dynamic CAMUS=../CAMUS
+
+PYTHON  ?= python3
+PROFILE ?= smoke
+ECHONET ?= $(ECHOLIB_ECHONET)
+CAMUS   ?= $(ECHOLIB_CAMUS)
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMP   := $(VENV)/.echolib-installed
+PYTEST  ?=
+
+export ECHOLIB_ECHONET = $(ECHONET)
+export ECHOLIB_CAMUS = $(CAMUS)
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: book test bench check setup clean distclean
+.DEFAULT_GOAL := book
+
+book: $(STAMP)
+	$(BIN)/echolib book --profile $(PROFILE)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(PYTEST)
+
+bench: $(STAMP)
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+
+setup: $(STAMP)
+
+# One line of pip's talk per package, so that a slow download is seen and a fast one does not fill the screen.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and \
+	  "Python 3.11 or newer is needed; $(PYTHON) is " + v + ". Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)")'
+	@test -x $(BIN)/python || { echo "Making $(VENV)"; $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "Python's venv module does not work here; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }; }
+	@echo "Installing into $(VENV) (about 5 minutes and 8 GB the first time)"
+	@rm -f $@; { $(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[all]' 2>&1 || echo "pip: failed"; } | \
+	  awk '/^Collecting/ { printf "  %4d  %s\n", ++n, $$2 } \
+	    /^ *Downloading/ && !/\.metadata/ { print "        downloading " $$2, $$3, $$4 } \
+	    /^Installing collected/ { print "  unpacking " NF - 3 " packages" } \
+	    /^ *(Building|Successfully|ERROR|error|WARNING|pip: failed)/ { print "  " substr($$0, 1, 200) } \
+	    { fflush() } /^pip: failed/ { bad = 1 } END { exit bad }'
+	@touch $@
+
+clean:
+	rm -rf build
+
+distclean: clean
+	rm -rf $(VENV) *.egg-info
