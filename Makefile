@@ -8,22 +8,20 @@
 
 PYTHON  ?= python3
 PROFILE ?= smoke
-ECHONET ?= $(ECHOLIB_ECHONET)
-CAMUS   ?= $(ECHOLIB_CAMUS)
+ECHONET ?=
+CAMUS   ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.echolib-installed
 PYTEST  ?=
 
-export ECHOLIB_ECHONET = $(ECHONET)
-export ECHOLIB_CAMUS = $(CAMUS)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: book test bench check setup clean distclean
 .DEFAULT_GOAL := book
 
 book: $(STAMP)
-	$(BIN)/echolib book --profile $(PROFILE)
+	$(if $(ECHONET),ECHOLIB_ECHONET='$(ECHONET)') $(if $(CAMUS),ECHOLIB_CAMUS='$(CAMUS)') $(BIN)/echolib book --profile $(PROFILE)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PYTEST)
