@@ -115,7 +115,7 @@ def build(p: ClipParameters, ventricle: Ventricle, line: Timeline) -> Heart:
     else:
         la_outer = (atrium - 0.25 * _normals(atrium))[:, ::-1]
         outline = np.concatenate([epi[:, ::3], la_outer[:, ::4]], axis=1)
-    strips += _leaflets(p, line, endo[:, 0], endo[:, -1], apex, "mitral", p.valve, (0.66, 0.46))
+    strips += _leaflets(p, line, endo[:, 0], endo[:, -1], apex, "mitral", p.valve, (0.68, 0.42))
     strips += _surroundings(p, rng, outline, axis)
     return Heart(endo, epi, atrium, np.stack([apex, base], axis=1), tuple(strips))
 
@@ -124,7 +124,7 @@ def _wall(p: ClipParameters, rng: np.random.Generator, endo: np.ndarray, epi: np
     """Left ventricular wall. Its echo falls where fibres run along the beam: the lateral wall, and often the apex."""
     level = PchipInterpolator([0, .06, .2, .38, .5, .6, .75, .92, 1],
                               [5, 2, 0.5, 0, p.apex, p.lateral * .8, p.lateral, p.lateral * .7, p.lateral * .3 + 3])(u)
-    level = level + _smooth_noise(rng, len(u), 13, p.texture)
+    level = level + _smooth_noise(rng, len(u), 15, 1.2 * p.texture)
     layers = level[:, None] + np.array([1.0, 0.0, -0.5, 0.5, 2.0])
     layers = layers + rng.normal(0.0, 0.6 * p.texture, layers.shape)
     return _sheet("wall", endo, epi, layers, 5)
@@ -136,9 +136,9 @@ def _inside(p: ClipParameters, rng: np.random.Generator, endo: np.ndarray, outwa
     bump = height * np.exp(-0.5 * ((u - place) / 0.035) ** 2)
     span = np.abs(u - place) < 0.1
     muscle = _sheet("papillary", endo[:, span] - 0.35 * bump[span, None] * outward[:, span], endo[:, span] - bump[span, None]
-                    * outward[:, span], p.lateral * 0.5 + 2.0 + _smooth_noise(rng, int(span.sum()), 5, 2.0), 3)
+                    * outward[:, span], p.lateral * 0.5 - 2.0 + _smooth_noise(rng, int(span.sum()), 5, 2.0), 3)
     fuzz = p.fuzz * (0.6 + 1.2 * np.exp(-0.5 * ((u - 0.52) / 0.16) ** 2)) * np.abs(1 + _smooth_noise(rng, len(u), 21, 0.5))
-    level = np.where(u < 0.5, -8.0, p.lateral - 5.0) + rng.normal(0, 4.0, len(u))
+    level = np.where(u < 0.5, -11.0, p.lateral - 8.0) + rng.normal(0, 4.0, len(u))
     return [muscle, _sheet("trabeculae", endo, endo - fuzz[:, None] * outward, level)]
 
 
@@ -162,12 +162,13 @@ def _left_atrium(p: ClipParameters, rng: np.random.Generator, line: Timeline, en
     wall = _curve(knots, 65)
     outward = -_normals(wall)
     v = np.linspace(0, 1, 65)
-    level = p.la_wall + 10.0 * (facing(wall) - 0.55) + _smooth_noise(rng, 65, 13, 2.5)
+    level = p.la_wall + 12.0 * (facing(wall) - 0.6) + _smooth_noise(rng, 65, 17, 1.3 * p.texture)
     level = np.where(np.abs(v - 0.16) < 0.05, level - 9.0, level)             # the fossa ovalis drops out
-    thick = 0.22 + 0.05 * np.sin(np.pi * v)
+    thick = (0.22 + 0.08 * np.sin(np.pi * v)) * np.clip(1.0 + _smooth_noise(rng, 65, 15, 0.35), 0.4, 2.0)
     strips = [_sheet("left atrial wall", wall, wall + thick[:, None] * outward, level)]
     # fibrous crux and the fat of the atrioventricular groove
-    for name, hinge, outer, atrial, bright in (("crux", septal, epi[:, 0], wall[:, 5], 7.0), ("groove", lateral, epi[:, -1], wall[:, -7], 3.0)):
+    corners = (("crux", septal, epi[:, 0], wall[:, 5], 7.0), ("groove", lateral, epi[:, -1], wall[:, -7], 3.0))
+    for name, hinge, outer, atrial, bright in corners:
         a = np.stack([hinge, 0.5 * (hinge + atrial), atrial], axis=1)
         away = (outer - hinge) * 0.9
         b = a + away[:, None] * np.array([1.0, 0.75, 0.35])[None, :, None]
@@ -175,8 +176,9 @@ def _left_atrium(p: ClipParameters, rng: np.random.Generator, line: Timeline, en
     return wall, strips
 
 
-def _right_heart(p: ClipParameters, rng: np.random.Generator, line: Timeline, epi: np.ndarray, atrium: np.ndarray, anchor: np.ndarray,
-                 drift: np.ndarray, axis: np.ndarray, side: np.ndarray, diameter: float) -> tuple[np.ndarray, list[Strip]]:
+def _right_heart(p: ClipParameters, rng: np.random.Generator, line: Timeline, epi: np.ndarray, atrium: np.ndarray,
+                 anchor: np.ndarray, drift: np.ndarray, axis: np.ndarray, side: np.ndarray, diameter: float
+                 ) -> tuple[np.ndarray, list[Strip]]:
     """Right ventricle and atrium; returns the outline of the whole heart too."""
     c = line.contraction[:, None]
     crux = epi[:, 0] - 0.35 * axis                               # the tricuspid valve inserts nearer to the apex
@@ -189,7 +191,7 @@ def _right_heart(p: ClipParameters, rng: np.random.Generator, line: Timeline, ep
                       top + 0.75 * chord - 0.50 * (1 - 0.35 * c) * side, lateral], axis=1)
     free = _curve(knots, 41)                                     # runs apex to base: outside is to the left
     outward = -_normals(free)
-    level = p.rv_wall + 5.0 * (facing(free) - 0.3) + _smooth_noise(rng, 41, 9, p.texture)
+    level = p.rv_wall + 5.0 * (facing(free) - 0.3) + _smooth_noise(rng, 41, 11, 1.3 * p.texture)
     strips = [_sheet("right ventricular wall", free, free + 0.38 * outward, level)]
     septal = atrium[:, 4:25:4] - 0.24 * side                     # interatrial septum, right face
     down = np.array([0.25 * axis[0], 1.0])
@@ -201,7 +203,7 @@ def _right_heart(p: ClipParameters, rng: np.random.Generator, line: Timeline, ep
     wall = _curve(knots, 57)
     out = _normals(wall)
     v = np.linspace(0, 1, 57)
-    level = p.la_wall - 2.0 + 9.0 * (facing(wall) - 0.5) + _smooth_noise(rng, 57, 11, 2.5)
+    level = p.la_wall - 4.0 + 12.0 * (facing(wall) - 0.55) + _smooth_noise(rng, 57, 15, 1.3 * p.texture)
     keep = v > 0.45
     strips.append(_sheet("right atrial wall", wall[:, keep], wall[:, keep] + 0.2 * out[:, keep], level[keep]))
     strips += _leaflets(p, line, lateral, crux, top, "tricuspid", p.valve - 5.0, (0.55, 0.5))
@@ -232,7 +234,7 @@ def _leaflets(p: ClipParameters, line: Timeline, first: np.ndarray, second: np.n
         path = np.cumsum(step, axis=1) - step[:, :1]
         body = hinge[:, None] + path * (length * width / 12)[:, None]
         normal = _normals(body)
-        half = 0.10 + 0.04 * share[:, None] ** 3
+        half = 0.04 + 0.03 * share[:, None] ** 3
         strips.append(_sheet(f"{name} leaflet", body - half * normal, body + half * normal, level - 3.0 * np.abs(share - 0.6)))
     return strips
 
@@ -264,9 +266,10 @@ def _surroundings(p: ClipParameters, rng: np.random.Generator, outline: np.ndarr
     still = inner.mean(axis=0, keepdims=True)
     follow = np.array([1.0, 0.6, 0.25, 0.08, 0.0, 0.0])[None, None, :, None]
     points = inner[:, :, None] * follow + still[:, :, None] * (1 - follow) + distance[None, None, :, None] * ray[None, :, None]
-    fall = np.array([2.0, 0.0, -4.0, -9.0, -16.0, -26.0])
-    level = p.background + 6.0 * below[:, None] + (8.0 - 0.5 * fall) * above[:, None] ** 2 + fall
-    noise = np.stack([_smooth_noise(rng, count + 1, 17, 1.2 * p.texture + 1.0) for _ in distance], axis=1)
+    # the mediastinum behind the atria echoes for a centimetre or two, lung and ribs at the sides fall off at once
+    fall = np.array([2.0, 0.0, -4.0, -10.0, -20.0, -32.0])
+    level = p.background + 11.0 * below[:, None] ** 2 + (8.0 - 0.5 * fall) * above[:, None] ** 2 + fall
+    noise = np.stack([_smooth_noise(rng, count + 1, 17, 1.2 * p.texture + 2.5) for _ in distance], axis=1)
     level = level + noise
     level[-1] = level[0]
     points = points.copy()

@@ -77,7 +77,8 @@ def shadows(p: ClipParameters, times: np.ndarray) -> list[Shadow]:
         side = rng.choice([-1.0, 1.0])
         centre = side * p.half_angle * rng.beta(4.0, 1.6)
         sway = np.deg2rad(rng.uniform(0.5, 3.0)) * np.sin(2 * np.pi * p.respiration_hz * times + rng.uniform(0, 6.28))
-        made.append(Shadow(centre + sway, np.deg2rad(rng.uniform(3.0, 15.0)), p.shadow_depth * rng.uniform(0.7, 1.2), rng.uniform(0.3, 3.0)))
+        width, loss = np.deg2rad(rng.uniform(3.0, 15.0)), p.shadow_depth * rng.uniform(0.7, 1.2)
+        made.append(Shadow(centre + sway, width, loss, rng.uniform(0.3, 3.0)))
     return made
 
 
@@ -107,17 +108,20 @@ def dropouts(p: ClipParameters, wall: np.ndarray) -> list[Dropout]:
         length = int(rng.integers(4, 15))
         first = int(rng.integers(-length + 2, frames - 1))
         first, stop = max(first, 0), min(first + length, frames)
-        where = int(np.clip(rng.choice([rng.uniform(0.02, 0.45), rng.uniform(0.45, 0.98)], p=[0.3, 0.7]) * wall.shape[1], 0, wall.shape[1] - 1))
+        share = rng.choice([rng.uniform(0.02, 0.45), rng.uniform(0.45, 0.98)], p=[0.3, 0.7])
+        where = min(int(share * wall.shape[1]), wall.shape[1] - 1)
         point = wall[first:stop, where]
         centre = np.stack([np.hypot(point[:, 0], point[:, 1]), np.arctan2(point[:, 0], point[:, 1])], axis=1)
         edge = np.minimum(np.arange(stop - first) + 1, np.arange(stop - first)[::-1] + 1)
         across = rng.uniform(0.9, 1.6)
-        made.append(Dropout(first, stop, np.minimum(edge / 2.0, 1.0), centre, (rng.uniform(1.2, 2.4), across / max(centre[0, 0], 2.0)),
+        radius = (rng.uniform(1.2, 2.4), across / max(centre[0, 0], 2.0))
+        made.append(Dropout(first, stop, np.minimum(edge / 2.0, 1.0), centre, radius,
                             p.dropout_depth * rng.uniform(0.8, 1.3)))
     return made
 
 
-def tissue_gain_db(grid: PolarGrid, start: int, stop: int, shaded: list[Shadow], lost: list[Dropout], steady: torch.Tensor) -> torch.Tensor:
+def tissue_gain_db(grid: PolarGrid, start: int, stop: int, shaded: list[Shadow], lost: list[Dropout],
+                   steady: torch.Tensor) -> torch.Tensor:
     """``(stop - start, R, A)`` dB by which the echoes of frames ``start..stop`` are changed before the noise comes in."""
     device = steady.device
     out = steady.expand(stop - start, -1, -1).clone()

@@ -18,12 +18,13 @@ AREA_CURVE = np.array([.05, .11, .21, .34, .50, .64, .73, .76, .76, .76, .78, .7
                        .32, .22, .14, .07, .02])
 #: share of the RR interval that is systole: the area peaks at sample 14 of 0..25
 SYSTOLE = 11 / 25
-_UNIT = (AREA_CURVE - AREA_CURVE.min()) / (AREA_CURVE.max() - AREA_CURVE.min())
-_UNIT[0] = 0.0
+_UNIT = (AREA_CURVE - AREA_CURVE.min()) / 0.93            # single beats reach 1, their mean does not: hearts differ in timing
+_UNIT[0], _UNIT[14] = 0.0, 1.0
 _FILLING = PchipInterpolator(np.linspace(0, 1, 15), _UNIT[:15])
 _EJECTION = PchipInterpolator(np.linspace(0, 1, 12), _UNIT[14:])
 # Without an atrial kick the ventricle fills early and then waits.
-_FILLING_NO_KICK = PchipInterpolator([0, .07, .14, .21, .29, .36, .43, .5, .6, 1.0], [0, .1, .24, .42, .62, .79, .90, .95, .98, 1.0])
+_FILLING_NO_KICK = PchipInterpolator([0, .07, .14, .21, .29, .36, .43, .5, .6, 1.0],
+                                     [0, .1, .24, .42, .62, .79, .90, .95, .98, 1.0])
 _OPENING = PchipInterpolator([0, .06, .15, .27, .42, .58, .74, .85, .92, 1.0], [0, 0, .85, 1, .8, .45, .42, .8, .75, .2])
 _OPENING_NO_KICK = PchipInterpolator([0, .06, .15, .27, .42, .58, .8, 1.0], [0, 0, .85, 1, .8, .5, .4, .3])
 
@@ -142,14 +143,16 @@ def make_beats(p: ClipParameters, rng: np.random.Generator, duration: float) -> 
     traced = 0
     while beats[0].ed > -0.3:
         length = interval(rr)
-        beats.insert(0, _beat(beats[0].ed - length, length, rr, 0.012 * rng.standard_normal(), strength(length), beats[0].c_ed, kick))
+        beats.insert(0, _beat(beats[0].ed - length, length, rr, 0.012 * rng.standard_normal(), strength(length), beats[0].c_ed,
+                              kick))
         traced += 1
     return tuple(beats), traced
 
 
 def _beat(ed: float, length: float, rr: float, c_ed: float, c_es: float, c_end: float, kick: bool) -> Beat:
     """Systole shortens with the square root of the interval (Bazett); diastole takes the rest."""
-    return Beat(ed, ed + SYSTOLE * rr * min(np.sqrt(length / rr), 0.8 * length / rr / SYSTOLE), ed + length, c_ed, c_es, c_end, kick)
+    systole = min(SYSTOLE * np.sqrt(rr * length), 0.8 * length)
+    return Beat(ed, ed + systole, ed + length, c_ed, c_es, c_end, kick)
 
 
 def timeline(p: ClipParameters, losses: tuple[float, float] = (0.18, 0.25)) -> Timeline:

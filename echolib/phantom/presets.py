@@ -81,6 +81,7 @@ class ClipParameters:
     persistence: float               # 0-1, weight of the previous frame
     dynamic_range: float
     black: float                     # level shown as black, relative to the septum
+    s_curve: float                   # 0-1: how much the display darkens the dark and brightens the bright
     gamma: float
     noise: float                     # receiver noise at mid depth, relative to the septum
     noise_slope: float               # dB from probe to full depth
@@ -146,7 +147,7 @@ def draw_edv(rng: np.random.Generator, ef: float) -> float:
 
 def draw_timing(rng: np.random.Generator) -> tuple[int, float]:
     """Frames and frames per second of EchoNet-Dynamic: 79 % at exactly 50 fps, 175 (57) frames, 28-1002."""
-    fps = 50.0 if rng.random() < 0.794 else float(np.clip(rng.normal(54.4, 13.8), 18.0, 138.0))
+    fps = 50.0 if rng.random() < 0.794 else float(np.clip(rng.normal(54.4, 14.4), 18.0, 138.0))
     sigma = np.sqrt(np.log(1.0 + (57.0 / 176.0) ** 2))
     frames = np.exp(np.log(176.5) - sigma ** 2 / 2 + sigma * rng.standard_normal())
     return int(np.clip(round(frames), 28, 1002)), fps
@@ -231,8 +232,15 @@ def _patient(seed: tuple[int, ...], frames: int | None, layout: str, view: str, 
         else:
             depth = float(np.clip(depth, length * 107.0 / 67.0, length * 107.0 / 45.0))
     weak = ef < 50.0
+    contrast = scan.uniform(50.0, 55.0)                # dB; the septum sits near the middle of the display
     regional = weak and heart.random() < 0.5
     poor = {"Good": 0.0, "Medium": 0.4, "Poor": 1.0, "": float(scan.beta(1.2, 3.0))}[quality]
+    diameter = length / ratio
+    for _ in range(100):                               # and turns the probe until the ventricle is in the sector
+        tilt = np.deg2rad(_truncated(scan, 14.0, 6.0, 2.0, 34.0))
+        apex = depth * np.array([-scan.uniform(0.0, 0.045), scan.uniform(0.125, 0.195)])
+        if _widest_angle(tilt, apex, length, diameter) < half_angle - 0.05:
+            break
     parameters = ClipParameters(
         preset="", layout=layout, view=view, seed=seed, frames=int(frames), fps=float(fps), height=height, width=width,
         quality=quality, first=first,
@@ -241,23 +249,24 @@ def _patient(seed: tuple[int, ...], frames: int | None, layout: str, view: str, 
         dyssynchrony=heart.uniform(-0.05, 0.05) if weak and heart.random() < 0.5 else 0.0,
         hypokinesia=heart.uniform(0.3, 0.8) if regional else 0.0, hypokinesia_at=heart.uniform(0.15, 0.85),
         length_over_diameter=ratio, profile_wobble=tuple(heart.normal(0.0, (0.06, 0.04, 0.03, 0.03))),
-        bend=heart.normal(0.02, 0.03), axis_tilt=np.deg2rad(_truncated(scan, 14.0, 6.0, 2.0, 34.0)),
-        annulus_tilt=np.deg2rad(_truncated(heart, 17.0, 5.0, 4.0, 28.0)), wall=heart.uniform(0.65, 1.15),
-        papillary=(heart.uniform(0.70, 0.80), heart.uniform(0.35, 0.8)), foreshortening=0.0, effusion=0.0,
+        bend=heart.normal(0.02, 0.03), axis_tilt=tilt,
+        annulus_tilt=np.deg2rad(_truncated(heart, 19.0, 4.5, 7.0, 30.0)), wall=heart.uniform(0.65, 1.15),
+        papillary=(heart.uniform(0.70, 0.80), heart.uniform(0.3, 0.65)), foreshortening=0.0, effusion=0.0,
         rv_width=heart.uniform(0.62, 0.92), la_width=heart.uniform(0.85, 1.1), la_depth=heart.uniform(0.8, 1.15),
         ra_width=heart.uniform(0.65, 0.95),
-        depth=depth, apex_depth=depth * scan.uniform(0.125, 0.195), apex_shift=-scan.uniform(0.0, 0.035) * depth,
+        depth=depth, apex_depth=apex[1], apex_shift=apex[0],
         tip=tip, radius=radius, half_angle=half_angle,
-        frequency_mhz=scan.uniform(1.7, 3.4), axial_mm=scan.uniform(0.6, 1.4), lateral_deg=scan.uniform(1.5, 3.2),
+        frequency_mhz=scan.uniform(1.7, 3.4), axial_mm=scan.uniform(0.6, 1.4), lateral_deg=1.5 + 1.7 * scan.beta(1.2, 1.9),
         side_lobe_db=scan.uniform(-35.0, -25.0), side_lobe_width=scan.uniform(4.0, 6.0), persistence=scan.uniform(0.2, 0.5),
-        dynamic_range=scan.uniform(50.0, 60.0), black=-scan.uniform(17.0, 25.0), gamma=scan.uniform(0.8, 1.2),
-        noise=scan.uniform(-38.0, -28.0) + 8.0 * poor, noise_slope=scan.uniform(4.0, 12.0),
+        dynamic_range=contrast, black=-contrast * scan.uniform(0.49, 0.59), s_curve=scan.uniform(0.75, 1.0),
+        gamma=1.0 if scan.random() < 0.6 else scan.uniform(0.85, 1.15),
+        noise=scan.uniform(-42.0, -32.0) + 8.0 * poor, noise_slope=scan.uniform(4.0, 12.0),
         depth_gain=tuple(scan.normal(0.0, 3.0, 5)), angle_gain=tuple(scan.normal(0.0, 2.2, 5)),
-        lateral=-scan.uniform(3.0, 9.0) - 2.0 * poor, apex=-scan.uniform(0.0, 6.0), texture=scan.uniform(1.5, 3.0),
-        blood=-scan.uniform(27.0, 38.0), valve=scan.uniform(6.0, 12.0), pericardium=scan.uniform(11.0, 19.0),
-        rv_wall=-scan.uniform(1.0, 6.0), la_wall=scan.uniform(0.0, 5.0), background=-scan.uniform(6.0, 14.0),
+        lateral=-scan.uniform(3.0, 9.0) - 2.0 * poor, apex=-scan.uniform(0.0, 6.0), texture=scan.uniform(2.5, 4.5),
+        blood=-scan.uniform(33.0, 40.0), valve=scan.uniform(6.0, 12.0), pericardium=scan.uniform(11.0, 19.0),
+        rv_wall=-scan.uniform(0.0, 8.0), la_wall=scan.uniform(0.0, 5.0), background=-scan.uniform(7.0, 17.0),
         fuzz=scan.uniform(0.05, 0.2),
-        haze=-scan.uniform(18.0, 28.0) + 7.0 * poor, near_clutter=scan.uniform(-12.0, 2.0),
+        haze=-scan.uniform(25.0, 36.0) + 8.0 * poor, near_clutter=scan.uniform(-12.0, 2.0),
         reverberation=scan.uniform(-25.0, -8.0) if scan.random() < 0.4 else -60.0,
         dropouts=scan.uniform(0.5, 2.5) + 2.0 * poor, dropout_depth=-scan.uniform(14.0, 30.0),
         shadows=int(scan.choice([0, 1, 2], p=[0.5, 0.35, 0.15])), shadow_depth=-scan.uniform(8.0, 25.0),
@@ -267,24 +276,35 @@ def _patient(seed: tuple[int, ...], frames: int | None, layout: str, view: str, 
         respiration=scan.uniform(0.0, 0.2), respiration_hz=scan.uniform(0.2, 0.3))
     if half_cycle:
         parameters = replace(parameters, repeated=0, lost=0, gain_step=0.0, marker=False, ruler=False,
-                             dynamic_range=scan.uniform(55.0, 70.0), frequency_mhz=scan.uniform(1.5, 2.2))
+                             frequency_mhz=scan.uniform(1.5, 2.2))
     return _widen(parameters, scan) if wide else parameters
+
+
+def _widest_angle(tilt: float, apex: np.ndarray, length: float, diameter: float) -> float:
+    """Largest angle off the beam axis at which the endocardium lies at end-diastole, rad."""
+    s, half = np.array([.1, .2, .3, .45, .6, .75, .9]), 0.5 * diameter * np.array([.5, .67, .76, .86, .92, .95, .93])
+    axis, side = np.array([np.sin(tilt), np.cos(tilt)]), np.array([np.cos(tilt), -np.sin(tilt)])
+    points = apex + (s * length)[None, :, None] * axis + np.stack([half, -half])[..., None] * side
+    return float(np.abs(np.arctan2(points[..., 0], points[..., 1])).max())
 
 
 def _widen(p: ClipParameters, rng: np.random.Generator) -> ClipParameters:
     """Everything far beyond the data sets: what a network has seen vary, it learns to ignore."""
     radius = p.radius * rng.uniform(0.82, 1.15)
     return replace(
-        p, length_over_diameter=_truncated(rng, 1.66, 0.2, 1.3, 2.1), profile_wobble=tuple(rng.normal(0.0, (0.10, 0.07, 0.05, 0.05))),
+        p, length_over_diameter=_truncated(rng, 1.66, 0.2, 1.3, 2.1),
+        profile_wobble=tuple(rng.normal(0.0, (0.10, 0.07, 0.05, 0.05))),
         bend=rng.normal(0.02, 0.06), axis_tilt=np.deg2rad(rng.normal(12.0, 13.0)), wall=rng.uniform(0.5, 1.5),
         papillary=(rng.uniform(0.65, 0.85), rng.uniform(0.1, 1.1)), rv_width=rng.uniform(0.45, 1.2),
         la_width=rng.uniform(0.7, 1.35), la_depth=rng.uniform(0.6, 1.5), ra_width=rng.uniform(0.5, 1.2),
         foreshortening=rng.uniform(0.0, 0.2) if rng.random() < 0.25 else 0.0,
         effusion=rng.uniform(0.3, 1.2) if rng.random() < 0.1 else 0.0,
         radius=radius, tip=(p.tip[0] + rng.uniform(-0.1, 0.1), p.tip[1] + rng.uniform(-0.05, 0.12)),
-        half_angle=rng.uniform(0.55, 0.85), apex_depth=p.depth * rng.uniform(0.09, 0.23), apex_shift=p.depth * rng.uniform(-0.07, 0.05),
+        half_angle=rng.uniform(0.55, 0.85), apex_depth=p.depth * rng.uniform(0.09, 0.23),
+        apex_shift=p.depth * rng.uniform(-0.07, 0.05),
         axial_mm=rng.uniform(0.5, 2.0), lateral_deg=rng.uniform(1.2, 4.5), persistence=rng.uniform(0.0, 0.7),
-        dynamic_range=rng.uniform(38.0, 75.0), black=-rng.uniform(10.0, 36.0), gamma=rng.uniform(0.6, 1.8),
+        dynamic_range=rng.uniform(38.0, 75.0), black=-rng.uniform(10.0, 36.0), s_curve=rng.uniform(0.0, 1.0),
+        gamma=rng.uniform(0.6, 1.8),
         noise=-rng.uniform(18.0, 45.0), depth_gain=tuple(rng.normal(0.0, 5.0, 5)), angle_gain=tuple(rng.normal(0.0, 4.0, 5)),
         lateral=-rng.uniform(0.0, 16.0), apex=-rng.uniform(-3.0, 14.0), texture=rng.uniform(0.5, 5.0),
         blood=-rng.uniform(20.0, 45.0), valve=rng.uniform(-2.0, 16.0), pericardium=rng.uniform(3.0, 24.0),
@@ -315,4 +335,5 @@ def _arrhythmia(p: ClipParameters, rng: np.random.Generator) -> ClipParameters:
     return replace(p, rhythm="ectopy" if rng.random() < 0.25 else "fibrillation", rr_variation=rng.uniform(0.23, 0.36))
 
 
-_PRESET_CHANGES = {"foreshortening": _foreshortened, "poor_quality": _poor_quality, "effusion": _effusion, "arrhythmia": _arrhythmia}
+_PRESET_CHANGES = {"foreshortening": _foreshortened,
+                   "poor_quality": _poor_quality, "effusion": _effusion, "arrhythmia": _arrhythmia}

@@ -3,9 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
-from skimage.draw import polygon
 
 BACKGROUND, CAVITY, MYOCARDIUM, ATRIUM = 0, 1, 2, 3
+
+
+def fill(contours: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Pixels whose centre lies inside closed contours (even-odd rule), for all frames at once.
+
+    Args:
+        contours: ``(T, P, 2)`` (x, y) in px, pixel centres at integers; the last point joins the first.
+        height, width: of the masks, px.
+
+    Returns:
+        ``(T, height, width)`` bool.
+    """
+    x0, y0 = contours[..., 0], contours[..., 1]
+    x1, y1 = np.roll(x0, -1, axis=1), np.roll(y0, -1, axis=1)
+    rows = np.arange(height)
+    crosses = (y0[..., None] <= rows) != (y1[..., None] <= rows)                  # (T, P, height)
+    frame, edge, row = np.nonzero(crosses)
+    slope = (x1 - x0)[frame, edge] / (y1 - y0)[frame, edge]
+    at = x0[frame, edge] + slope * (row - y0[frame, edge])
+    column = np.clip(np.ceil(at).astype(np.int64), 0, width)                      # first pixel at or right of the crossing
+    toggles = np.bincount((frame * height + row) * (width + 1) + column, minlength=len(contours) * height * (width + 1))
+    return (np.cumsum(toggles.reshape(len(contours), height, width + 1)[..., :width], axis=-1) % 2).astype(bool)
 
 
 def render(endocardium: np.ndarray, epicardium: np.ndarray, atrium: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -15,34 +36,31 @@ def render(endocardium: np.ndarray, epicardium: np.ndarray, atrium: np.ndarray, 
     two contours; the atrium ends at the same hinge line.
     """
     labels = np.zeros((len(endocardium), height, width), np.uint8)
-    for frame, (inner, outer, left_atrium) in enumerate(zip(endocardium, epicardium, atrium, strict=True)):
-        ring = np.concatenate([outer, inner[::-1]])
-        for contour, label in ((left_atrium, ATRIUM), (ring, MYOCARDIUM), (inner, CAVITY)):
-            rows, columns = polygon(contour[:, 1], contour[:, 0], (height, width))
-            labels[frame, rows, columns] = label
+    labels[fill(atrium, height, width)] = ATRIUM
+    labels[fill(np.concatenate([epicardium, endocardium[:, ::-1]], axis=1), height, width)] = MYOCARDIUM
+    labels[fill(endocardium, height, width)] = CAVITY
     return labels
 
 
-def chords(mask: np.ndarray, long_axis: np.ndarray, disks: int = 20, samples: int = 4) -> np.ndarray:
+def chords(mask: np.ndarray, long_axis: np.ndarray, disks: int = 20) -> np.ndarray:
     """Diameters ``(disks,)`` px of a mask ``(H, W)`` bool perpendicular to its long axis, apex to base.
 
-    Each is the mean over ``samples`` lines inside its disk of the mask's extent along the line, in steps of 0.1 px.
+    Each is the mean chord of its disk: the area of the mask inside the disk's slab over the slab's thickness. A pixel on
+    the border of two slabs counts to both by its share.
 
     Args:
         mask: the cavity.
         long_axis: ``(2, 2)`` px: apex (x, y), mid-annulus (x, y).
+        disks: how many.
     """
     apex, base = long_axis
     axis = base - apex
     length = np.hypot(*axis)
-    side = np.array([axis[1], -axis[0]]) / length
-    level = (np.arange(disks * samples) + 0.5) / (disks * samples)
-    reach = np.arange(-0.6 * length, 0.6 * length, 0.1)
-    points = apex + level[:, None, None] * axis + reach[None, :, None] * side
-    x, y = np.rint(points[..., 0]).astype(int), np.rint(points[..., 1]).astype(int)
-    inside = (x >= 0) & (y >= 0) & (x < mask.shape[1]) & (y < mask.shape[0])
-    hit = inside & mask[np.clip(y, 0, mask.shape[0] - 1), np.clip(x, 0, mask.shape[1] - 1)]
-    return hit.sum(1).reshape(disks, samples).mean(1) * 0.1
+    y, x = np.nonzero(mask)
+    place = ((x - apex[0]) * axis[0] + (y - apex[1]) * axis[1]) / length
+    edges = np.linspace(0.0, length, disks + 1)
+    before = np.clip(edges[:, None] - place + 0.5, 0.0, 1.0).sum(1)               # area on the apical side of each edge
+    return np.diff(before) * disks / length
 
 
 def disk_volume(mask: np.ndarray, long_axis: np.ndarray, spacing_mm: float) -> float:

@@ -49,7 +49,7 @@ class Ventricle:
     def hinges(self) -> tuple[float, float]:
         """s of the septal and of the lateral hinge: the annulus is tilted against the perpendicular to the axis."""
         half = 0.5 * 0.86 / self.p.length_over_diameter * np.tan(self.p.annulus_tilt)
-        return 1.0 - half, 1.0 + half
+        return 0.985 - half, 0.985 + half
 
     @cached_property
     def s(self) -> np.ndarray:
@@ -73,7 +73,7 @@ class Ventricle:
         q = np.sqrt((np.arange(20) + 0.5) / 20)
         wobble = PchipInterpolator([0, 0.35, 0.65, 1.2], self.p.profile_wobble)
         sides = []
-        for disks, base in ((DISKS_ED, (.925, .85, .72)), (DISKS_ES, (.965, .91, .80))):
+        for disks, base in ((DISKS_ED, (.88, .65, .42)), (DISKS_ES, (.94, .82, .62))):
             knots = np.concatenate([[0.0], q[:18], np.sqrt([.925, .99, 1.12])])
             values = np.concatenate([[0.0], disks[:18], base])
             values = values * (1.0 + wobble(knots ** 2))
