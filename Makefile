@@ -45,7 +45,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  awk '/^Collecting/ { printf "  %4d  %s\n", ++n, $$2 } \
 	    /^ *Downloading/ && !/\.metadata/ { print "        downloading " $$2, $$3, $$4 } \
 	    /^Installing collected/ { print "  unpacking " NF - 3 " packages" } \
-	    /^ *(Building|Successfully|ERROR|error|WARNING|pip: failed)/ { print "  " substr($$0, 1, 200) } \
+	    /^ *(Building|Successfully|ERROR|error|pip: failed)/ { print "  " substr($$0, 1, 200) } \
 	    { fflush() } /^pip: failed/ { bad = 1 } END { exit bad }'
 	@touch $@
 
