@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -154,8 +154,8 @@ def _other_frames(container, stream) -> Iterator[np.ndarray]:
 def damaged_frames(path: str | Path, *, file: str | None = None) -> list[int]:
     """1-based numbers of the frames of a Motion-JPEG video whose data breaks the JPEG standard although they decode.
 
-    A JPEG decoder carries on after a broken code and shows garbage from there; FFmpeg can be told not to. Other codecs
-    give an empty list: their damage is an error of :func:`read_video`.
+    A JPEG decoder carries on after a broken code and shows garbage from there; FFmpeg can be told not to. It sees most
+    such frames, not all: some broken codes are codes too. Other codecs give an empty list.
 
     Raises:
         DataError: missing, empty, or not a video.
@@ -234,18 +234,34 @@ def write_mp4(path: str | Path, frames: np.ndarray, fps: float, crf: int = 18) -
     Raises:
         ValueError: frames of another shape or dtype, none at all, or a frame rate that is not positive.
     """
-    frames, rate = _checked(frames, fps)
-    frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
+    frames, _ = _checked(frames, fps)
+    write_mp4_frames(path, frames, fps, crf)
+
+
+def write_mp4_frames(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int = 18) -> None:
+    """:func:`write_mp4` for frames that come one by one, (H, W, 3) uint8 of one size, and need not be in memory together.
+
+    Raises:
+        ValueError: a frame of another shape or dtype, none at all, or a frame rate that is not positive.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # not in memory: moving the index first reopens the file
     options = {"movflags": "+faststart", "fflags": "+bitexact"}
     try:
         with av.open(str(temporary), "w", format="mp4", options=options) as container:
-            stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "threads": "1"})
-            stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+            stream = None
             for frame in frames:
+                frame, rate = _checked(frame[None], fps)
+                frame = np.pad(frame[0], ((0, frame.shape[1] % 2), (0, frame.shape[2] % 2), (0, 0)), mode="edge")
+                if stream is None:
+                    stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "threads": "1"})
+                    stream.height, stream.width, stream.pix_fmt = *frame.shape[:2], "yuv420p"
+                if frame.shape[:2] != (stream.height, stream.width):
+                    raise ValueError(f"a frame of {frame.shape[:2]} px in a video of {(stream.height, stream.width)} px")
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
+            if stream is None:
+                raise ValueError("no frames to write")
             container.mux(stream.encode())
         os.replace(temporary, path)
     finally:

@@ -1,0 +1,118 @@
+"""Many clips, unattended: one line each, one bad clip never stops the rest, memory does not grow."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from echolib.clinic.outputs import summary, write_outputs
+from echolib.clinic.reading import open_clip
+from echolib.clinic.segmentation import segment
+from echolib.clinic.weights import Segmenter
+from echolib.errors import DataError
+from echolib.files import write_atomic
+
+COLUMNS = ("clip", "status", "frames", "frames_per_second", "spacing_mm", "ef_percent", "ef_sd", "beats", "edv_ml", "esv_ml",
+           "heart_rate_per_minute", "flags", "problem")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of ``cohort.csv``: values as text, empty where unknown; ``status`` is ``done`` or ``failed``."""
+
+    values: dict[str, str]
+
+    @property
+    def failed(self) -> bool:
+        return self.values["status"] == "failed"
+
+
+def segment_files(clips: Sequence[Path], out: Path, segmenter: Segmenter, *, anonymous: bool = False, fps: float = math.nan,
+                  spacing_mm: float = math.nan, device: str = "auto", say: Callable[[str], None] = partial(print, flush=True)) -> list[Row]:
+    """Segment clips one after the other and write a folder for each, and ``cohort.csv`` over all.
+
+    The table is written anew after every clip, so a killed run leaves one that is true of what was done.
+
+    Args:
+        clips: files.
+        out: where the folders go; one that is there from before is replaced.
+        segmenter: the network.
+        anonymous: call the clips ``clip-001`` ... everywhere instead of by their file names.
+        fps: overrides what the files say; NaN does not.
+        spacing_mm: the same for mm per px.
+        device: where the network runs.
+        say: takes the line of progress.
+
+    Raises:
+        OSError: ``out`` cannot be written; this does stop the run, as it would strike every clip.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    names = clip_names(clips, anonymous)
+    rows: list[Row] = []
+    for number, (path, name) in enumerate(zip(clips, names, strict=True), start=1):
+        began = time.perf_counter()
+        row = _one(path, out, name, segmenter, anonymous, fps, spacing_mm, device)
+        rows.append(row)
+        write_atomic(out / "cohort.csv", _table(rows))
+        say(f"[{number}/{len(clips)}] {_line(row, time.perf_counter() - began)}")
+    return rows
+
+
+def clip_names(clips: Sequence[Path], anonymous: bool) -> list[str]:
+    """A folder name for each clip: ``clip-001`` ..., or the file's name without its ending, made unique and harmless."""
+    if anonymous:
+        width = max(3, len(str(len(clips))))
+        return [f"clip-{number:0{width}d}" for number in range(1, len(clips) + 1)]
+    names: list[str] = []
+    for path in clips:
+        stem = path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
+        stem = re.sub(r"[^\w.-]+", "_", stem).strip("._") or "clip"
+        name, count = stem, 1
+        while name in names or name == "cohort.csv":
+            count += 1
+            name = f"{stem}-{count}"
+        names.append(name)
+    return names
+
+
+def _one(path: Path, out: Path, name: str, segmenter: Segmenter, anonymous: bool, fps: float, spacing_mm: float, device: str) -> Row:
+    try:
+        clip = open_clip(path, shown_as=name if anonymous else None)
+        result = segment(clip, clip.fps if math.isnan(fps) else fps, clip.spacing_mm if math.isnan(spacing_mm) else spacing_mm,
+                         weights=segmenter, name=name, device=device)
+    except DataError as error:
+        return Row(dict.fromkeys(COLUMNS, "") | {"clip": name, "status": "failed", "problem": str(error)})
+    except OSError as error:
+        return Row(dict.fromkeys(COLUMNS, "") | {"clip": name, "status": "failed", "problem": f"{name}: {error.strerror}"})
+    write_outputs(result, out / name)
+    numbers = summary(result)
+    values = {"clip": name, "status": "done", "frames": numbers["frames"], "frames_per_second": numbers["frames_per_second"],
+              "spacing_mm": numbers["spacing_mm"], "ef_percent": numbers["ef_percent"]["mean"], "ef_sd": numbers["ef_percent"]["sd"],
+              "beats": numbers["ef_percent"]["beats"], "edv_ml": numbers["edv_ml"], "esv_ml": numbers["esv_ml"],
+              "heart_rate_per_minute": numbers["heart_rate_per_minute"], "problem": "",
+              "flags": " ".join(flag.code for flag in result.flags)}
+    return Row({key: "" if values[key] is None else str(values[key]) for key in COLUMNS})
+
+
+def _line(row: Row, seconds: float) -> str:
+    v = row.values
+    if row.failed:
+        return f"{v['clip']}: FAILED: {v['problem']}"
+    ef = f"EF {float(v['ef_percent']):.0f} % ({v['beats']} beat{'s' if v['beats'] != '1' else ''})" if v["ef_percent"] else "no EF"
+    flags = f"; {v['flags'].replace(' ', ', ')}" if v["flags"] else ""
+    return f"{v['clip']}: {v['frames']} frames, {ef}, {seconds:.1f} s{flags}"
+
+
+def _table(rows: list[Row]) -> str:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(row.values for row in rows)
+    return stream.getvalue()

@@ -1,0 +1,60 @@
+"""``echolib segment`` and ``echolib train-default``."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from echolib.errors import ConfigError
+
+
+def segment_command(
+    clips: Annotated[list[Path], typer.Argument(help="AVI, MP4, DICOM, NIfTI or NPY files", show_default=False)],
+    weights: Annotated[Path | None, typer.Option(help="a run's folder, a .safetensors file or a released checkpoint; default: the "
+                                                      "weights that come with the package")] = None,
+    out: Annotated[Path, typer.Option(help="folder for the results, one folder a clip")] = Path("segmented"),
+    anonymous: Annotated[bool, typer.Option("--anonymous", help="call the clips clip-001, clip-002, ... instead of by file name")] = False,
+    fps: Annotated[float | None, typer.Option(help="frames per second, over what the files say", min=1, max=1000)] = None,
+    spacing: Annotated[float | None, typer.Option(help="mm per pixel, over what the files say", min=0.01, max=10)] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "auto",
+) -> None:
+    """Find the left ventricle in echo clips: masks, ED and ES, ejection fraction, overlay and a report. Not a medical device.
+
+    Exit status 1 says that at least one clip failed; cohort.csv says which and why.
+    """
+    from echolib.clinic.cohort import segment_files
+    from echolib.clinic.weights import load_segmenter
+
+    segmenter = load_segmenter(weights)
+    try:
+        rows = segment_files(clips, out, segmenter, anonymous=anonymous, fps=math.nan if fps is None else fps,
+                             spacing_mm=math.nan if spacing is None else spacing, device=device, say=typer.echo)
+    except OSError as error:
+        raise ConfigError(f"the results cannot be written to {out.name or 'the folder'}: {error.strerror}") from None
+    failed = sum(row.failed for row in rows)
+    typer.echo(f"{len(rows) - failed} of {len(rows)} clips segmented; see {out.name}/cohort.csv and {out.name}/*/report.html")
+    if failed:
+        raise typer.Exit(1)
+
+
+def train_default_command(
+    minutes: Annotated[float, typer.Option(help="time to train, clip making not counted", min=0.1)] = 60.0,
+    clips: Annotated[int, typer.Option(help="simulated clips to learn from", min=4)] = 400,
+    out: Annotated[Path | None, typer.Option(help="where to put the weights; default: into the package")] = None,
+    cache: Annotated[Path, typer.Option(help="where the simulated clips are kept")] = Path("build/wide"),
+    width: Annotated[float, typer.Option(help="of the 3D U-Net-S", min=0.1, max=1.0)] = 0.35,
+    frames: Annotated[int, typer.Option(help="frames of a clip")] = 16,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "auto",
+    workers: Annotated[int, typer.Option(help="processes that simulate clips", min=1)] = 1,
+) -> None:
+    """Train the weights that come with the package, on simulated clips alone; goes on where it was stopped."""
+    from echolib.clinic.train_default import DefaultSpec, train_default
+    from echolib.clinic.weights import DEFAULT
+
+    spec = DefaultSpec(minutes=minutes, clips=clips, width=width, frames=frames, seed=seed)
+    record = train_default(spec, cache, out or DEFAULT, device=device, workers=workers, say=typer.echo)
+    typer.echo(f"Dice {record['validation']['dice_mean']:.3f} on held-out simulated clips; {record['bytes'] / 2 ** 20:.1f} MiB")

@@ -1,0 +1,146 @@
+"""One HTML page about one clip, complete in itself: opens from a file, loads nothing, prints on one sheet."""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+
+import cv2
+import numpy as np
+
+from echolib import __version__
+from echolib.clinic.curves import area_svg, spectrum_svg, table
+from echolib.clinic.pictures import ED_CONTOUR, ES_CONTOUR, draw_outline, zoom_of
+from echolib.clinic.result import HeartBeat, Segmentation
+
+_STYLE = """
+body{font:15px/1.45 system-ui,sans-serif;color:#222;max-width:62rem;margin:1.2rem auto;padding:0 1rem;background:#fff}
+h1{font-size:1.35rem;margin:.2rem 0}h2{font-size:1.05rem;margin:1.1rem 0 .3rem}
+.notice{border:1px solid #b36b00;background:#fff6e5;padding:.45rem .7rem;border-radius:4px}
+.numbers{display:flex;flex-wrap:wrap;gap:.6rem 2.2rem;margin:.7rem 0}.numbers div{min-width:7rem}
+.numbers b{display:block;font-size:1.6rem;line-height:1.2}.numbers span{color:#555;font-size:.85rem}
+.row{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}figure{margin:0}figcaption{font-size:.85rem;color:#444}
+video,.still img{background:#000;max-width:100%}.wide{flex:1 1 24rem}svg{width:100%;height:auto}
+table{border-collapse:collapse;font-size:.92rem}caption{text-align:left;color:#444;font-size:.85rem;padding-bottom:.2rem}
+th,td{padding:.15rem .6rem;border-bottom:1px solid #ddd;text-align:right}thead th{border-bottom:1px solid #666}
+ul.flags{padding-left:1.1rem;margin:.3rem 0}.warning::marker{content:"\\26A0  "}.note::marker{content:"\\2022  "}
+@media print{body{margin:0;max-width:none;font-size:12px}video{display:none}}
+"""
+
+#: The cursor on the curve follows the loop, and a click on the curve shows that moment.
+_SCRIPT = """
+(function(){var v=document.getElementById("cine"),l=document.getElementById("cursor"),s=document.getElementById("curve");
+if(!v||!l||!s)return;var a=FIRST,b=LAST,d=SECONDS;
+function f(){var x=a+(b-a)*Math.min(1,v.currentTime/d);l.setAttribute("x1",x);l.setAttribute("x2",x);requestAnimationFrame(f)}
+s.addEventListener("click",function(e){var r=s.getBoundingClientRect(),x=(e.clientX-r.left)/r.width*WIDTH;
+v.pause();v.currentTime=Math.max(0,Math.min(d,(x-a)/(b-a)*d))});f()})();
+"""
+
+
+def build_report(segmentation: Segmentation, overlay_mp4: bytes, disclaimer: str) -> str:
+    """The page.
+
+    Args:
+        segmentation: the clip.
+        overlay_mp4: the cine loop with outlines.
+        disclaimer: shown on top.
+
+    Returns:
+        HTML with everything inside; a content security policy forbids it to load anything.
+    """
+    width = 640
+    curve, first, last = area_svg(segmentation, cursor="cursor", name="curve")
+    seconds = (len(segmentation.frames) - 1) / segmentation.fps
+    script = (_SCRIPT.replace("FIRST", f"{first:.1f}").replace("LAST", f"{last:.1f}").replace("SECONDS", f"{seconds:.4f}")
+              .replace("WIDTH", str(width)))
+    unit = segmentation.areas[1]
+    factor = (segmentation.spacing_mm / 10) ** 2 if segmentation.has_scale else 1.0
+    name = html.escape(segmentation.name)
+    loop = base64.b64encode(overlay_mp4).decode()
+    parts = [
+        f"<h1>Left ventricle: {name}</h1>", f'<p class="notice" role="note">{html.escape(disclaimer)}</p>',
+        _numbers(segmentation), _flags(segmentation),
+        '<div class="row"><figure><video id="cine" controls loop muted autoplay playsinline width="380" '
+        f'aria-label="Cine loop of {name} with the outline of the left ventricle" src="data:video/mp4;base64,{loop}"></video>'
+        f"<figcaption>The clip with the outline on every frame ({len(segmentation.frames)} frames, "
+        f"{segmentation.fps:.4g} per second).</figcaption></figure>{_stills(segmentation)}</div>",
+        "<h2>Area curve and spectrum</h2>",
+        f'<div class="row"><figure class="wide" style="flex-grow:1.7">{curve}<figcaption>LV area on every frame with end-diastole (ED) '
+        "and end-systole (ES) of each beat. The dashed line follows the loop; click to go to a moment.</figcaption></figure>"
+        f'<figure class="wide">{spectrum_svg(segmentation.frequency, segmentation.magnitude * factor, unit)}<figcaption>Spectrum of '
+        "the area curve.</figcaption></figure></div>",
+        "<h2>Beats</h2>", _beats(segmentation), "<h2>How this was made</h2>", _method(segmentation),
+    ]
+    return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; media-src data:; "
+            "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
+            f"<title>Left ventricle: {name}</title><style>{_STYLE}</style></head><body><main>{''.join(parts)}</main>"
+            f"<script>{script}</script></body></html>\n")
+
+
+def _shown(value: float, digits: int, unit: str) -> str:
+    return f"{value:.{digits}f} {unit}" if math.isfinite(value) else "–"
+
+
+def _numbers(segmentation: Segmentation) -> str:
+    sd, low, high = segmentation.ef_spread
+    count = len(segmentation.beats)
+    if count > 1:
+        spread = f"mean of {count} beats, SD {sd:.1f}, range {low:.0f}–{high:.0f} %"
+    elif count == 1:
+        spread = "one beat" if segmentation.complete else "largest against smallest area: no whole beat"
+    else:
+        spread = "no beat found"
+    edv, esv = (float(np.mean([getattr(b, key) for b in segmentation.beats])) if count else math.nan for key in ("edv", "esv"))
+    why = "method of disks, one plane" if segmentation.has_scale else "pixel spacing unknown"
+    cells = [("Ejection fraction", _shown(segmentation.ef, 0, "%"), spread), ("End-diastolic volume", _shown(edv, 0, "mL"), why),
+             ("End-systolic volume", _shown(esv, 0, "mL"), why),
+             ("Heart rate", _shown(segmentation.heart_rate, 0, "/min"), "from end-diastole to end-diastole")]
+    return '<div class="numbers">' + "".join(
+        f"<div>{html.escape(head)}<b>{html.escape(value)}</b><span>{html.escape(below)}</span></div>" for head, value, below in cells) + "</div>"
+
+
+def _flags(segmentation: Segmentation) -> str:
+    if not segmentation.flags:
+        return "<p>No quality flag was raised.</p>"
+    items = "".join(f'<li class="{f.severity}">{html.escape(f.text)}</li>' for f in segmentation.flags)
+    return f'<h2>Quality flags</h2><ul class="flags">{items}</ul>'
+
+
+def _stills(segmentation: Segmentation) -> str:
+    beat = segmentation.main_beat
+    if beat is None:
+        return ""
+    zoom, out = zoom_of(segmentation), []
+    masks = {t: mask for t, mask in enumerate(segmentation.display_masks(zoom)) if t in (beat.ed, beat.es)}
+    for kind, frame, colour in (("End-diastole", beat.ed, ED_CONTOUR), ("End-systole", beat.es, ES_CONTOUR)):
+        rgb = draw_outline(segmentation.display[frame], masks[frame], zoom, colour)
+        png = base64.b64encode(cv2.imencode(".png", rgb[..., ::-1])[1].tobytes()).decode()
+        out.append(f'<figure class="still"><img width="260" alt="{kind}, frame {frame}, with the outline of the left ventricle" '
+                   f'src="data:image/png;base64,{png}"><figcaption>{kind}: frame {frame}, {frame / segmentation.fps:.2f} s'
+                   "</figcaption></figure>")
+    return "".join(out)
+
+
+def _beats(segmentation: Segmentation) -> str:
+    if not segmentation.beats:
+        return "<p>No beat was found.</p>"
+    unit = segmentation.areas[1]
+
+    def row(number: int, b: HeartBeat) -> list[str]:
+        return [str(number), f"{b.ed} ({b.ed_s:.2f} s)", f"{b.es} ({b.es_s:.2f} s)", _shown(b.rr_s, 2, "s"), _shown(b.edv, 1, "mL"),
+                _shown(b.esv, 1, "mL"), f"{b.ed_area:.1f} {unit}", f"{b.es_area:.1f} {unit}", f"{b.ef:.1f} %"]
+
+    return table(["beat", "ED frame", "ES frame", "to next ED", "EDV", "ESV", "ED area", "ES area", "EF"],
+                 [row(n, b) for n, b in enumerate(segmentation.beats, start=1)], "Frames are counted from 0.")
+
+
+def _method(segmentation: Segmentation) -> str:
+    network = {key: html.escape(value) for key, value in segmentation.network.items()}
+    scale = f"{segmentation.spacing_mm:.4g} mm per px" if segmentation.has_scale else "pixel spacing unknown"
+    return (f"<p>The ultrasound cone was cut out of the clip ({segmentation.source_shape[1]} × {segmentation.source_shape[0]} px, {scale}); "
+            f"nothing outside it was used or kept. Network: {network['architecture']}; {network['origin']} "
+            f"(checksum {network['sha256']}). <b>It was trained on: {network['trained_on']}</b> Volumes: single-plane method of disks, "
+            "20 disks; each is the median of the frame and its two neighbours. EF = 100 (EDV − ESV) / EDV, beat by beat. "
+            f"Software: echolib {__version__}.</p>")

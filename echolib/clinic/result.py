@@ -1,0 +1,161 @@
+"""What a segmentation of a clip holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A doubt about a result, for the reader of the report.
+
+    Attributes:
+        code: a fixed word for programs, such as ``no_full_beat``.
+        text: one sentence for people.
+        severity: ``warning`` (do not use the numbers without a look at the clip) or ``note``.
+    """
+
+    code: str
+    text: str
+    severity: Literal["warning", "note"] = "warning"
+
+
+@dataclass(frozen=True)
+class HeartBeat:
+    """One contraction.
+
+    Attributes:
+        ed, es: frames of end-diastole and end-systole, 0-based.
+        ed_s, es_s: the same in s from the first frame.
+        rr_s: time from this end-diastole to the next beat's, s; NaN for the last beat.
+        edv, esv: volumes at the two by the method of disks, mL; NaN without a pixel spacing.
+        ed_area, es_area: LV areas at the two, cm2, or px2 of the clip without a pixel spacing.
+        ef: ejection fraction, %.
+    """
+
+    ed: int
+    es: int
+    ed_s: float
+    es_s: float
+    rr_s: float
+    edv: float
+    esv: float
+    ed_area: float
+    es_area: float
+    ef: float
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """A segmented clip. All pixels lie inside the ultrasound cone; nothing of the rest of the screen is kept.
+
+    Attributes:
+        name: what the clip is called in reports.
+        fps: frames per second.
+        spacing_mm: mm per px of the clip; NaN when unknown.
+        source_shape: (height, width) of the clip's frames, px.
+        frames: (T, S, S) uint8, the cone in the network's frame, grey.
+        probabilities: (T, S, S) float16, what the network said.
+        masks: (T, S, S) bool, the LV cavity in the network's frame.
+        display: (T, h, w) uint8, the cone at the clip's own resolution (at most 448 px high), grey.
+        to_frame, to_display: (2, 3) maps of the clip's px to px of ``frames`` and of ``display``.
+        area: (T,) LV area, px2 of the clip; 0 where none was found.
+        volumes: (T,) volume by the method of disks, mL, or 1000 px^3 of the clip when the spacing is unknown.
+        beats: contractions in order; empty when the clip holds none.
+        complete: False when no whole beat was found and ``beats`` holds the largest and smallest area instead.
+        flags: doubts.
+        frequency, magnitude: spectrum of the area curve, Hz and px2.
+        network: what segmented it, for reports: origin, architecture, trained_on, sha256.
+    """
+
+    name: str
+    fps: float
+    spacing_mm: float
+    source_shape: tuple[int, int]
+    frames: np.ndarray
+    probabilities: np.ndarray
+    masks: np.ndarray
+    display: np.ndarray
+    to_frame: np.ndarray
+    to_display: np.ndarray
+    area: np.ndarray
+    volumes: np.ndarray
+    beats: tuple[HeartBeat, ...]
+    complete: bool
+    flags: tuple[Flag, ...]
+    frequency: np.ndarray
+    magnitude: np.ndarray
+    network: dict[str, str]
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether the pixel spacing is known, so that areas are cm2 and volumes mL."""
+        return bool(np.isfinite(self.spacing_mm))
+
+    @property
+    def areas(self) -> tuple[np.ndarray, str]:
+        """The area curve and its unit: cm2, or px2 of the clip."""
+        return (self.area * (self.spacing_mm / 10) ** 2, "cm²") if self.has_scale else (self.area, "px²")
+
+    @property
+    def times(self) -> np.ndarray:
+        """(T,) s from the first frame."""
+        return np.arange(len(self.frames)) / self.fps
+
+    @property
+    def ef(self) -> float:
+        """Mean ejection fraction over the beats, %; NaN without one."""
+        return float(np.mean([beat.ef for beat in self.beats])) if self.beats else float("nan")
+
+    @property
+    def ef_spread(self) -> tuple[float, float, float]:
+        """Standard deviation over the beats (NaN below two), smallest and largest, %."""
+        values = [beat.ef for beat in self.beats]
+        if not values:
+            return (float("nan"),) * 3
+        return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"), min(values), max(values)
+
+    @property
+    def heart_rate(self) -> float:
+        """Beats a minute from the mean time between end-diastoles; NaN below two beats."""
+        intervals = [beat.rr_s for beat in self.beats if np.isfinite(beat.rr_s)]
+        return 60.0 / float(np.mean(intervals)) if intervals else float("nan")
+
+    @property
+    def main_beat(self) -> HeartBeat | None:
+        """The beat whose EF is nearest to the mean: the one to show."""
+        return min(self.beats, key=lambda beat: abs(beat.ef - self.ef)) if self.beats else None
+
+    def source_masks(self) -> Iterator[np.ndarray]:
+        """The LV cavity in the clip's own frame, frame by frame: (H, W) bool."""
+        return self._mapped(np.eye(2, 3), self.source_shape)
+
+    def display_masks(self, zoom: int = 1) -> Iterator[np.ndarray]:
+        """The LV cavity on ``display`` enlarged ``zoom`` times, frame by frame: (zoom*h, zoom*w) bool."""
+        enlarge = np.array([[zoom, 0, (zoom - 1) / 2], [0, zoom, (zoom - 1) / 2]])
+        height, width = self.display.shape[1:]
+        return self._mapped(compose(enlarge, self.to_display), (zoom * height, zoom * width))
+
+    def _mapped(self, source_to_target: np.ndarray, shape: tuple[int, int]) -> Iterator[np.ndarray]:
+        """Masks in another frame: the probability is interpolated and cut at one half, so that contours stay smooth."""
+        matrix = compose(source_to_target, invert(self.to_frame))
+        for probability, mask in zip(self.probabilities, self.masks, strict=True):
+            p = probability.astype(np.float32)
+            field = np.where(mask, np.maximum(p, 0.55), np.minimum(p, 0.45))  # the cleaned mask decides, p shapes the edge
+            yield cv2.warpAffine(field, matrix, (shape[1], shape[0]), flags=cv2.INTER_LINEAR) > 0.5
+
+
+def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """The (2, 3) map that does ``inner`` and then ``outer``."""
+    full = np.vstack([outer, [0, 0, 1]]) @ np.vstack([inner, [0, 0, 1]])
+    return full[:2]
+
+
+def invert(matrix: np.ndarray) -> np.ndarray:
+    """The inverse of a (2, 3) map."""
+    return np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]

@@ -1,0 +1,180 @@
+"""The network behind ``echolib segment``: the default weights, a run of the ledger, a released checkpoint, or a file.
+
+A weights file that this package writes says in its own header which network it belongs to, how that network is fed, and
+what it was trained on. Loading executes nothing that a file says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from echolib import models
+from echolib.config import RunSpec, parse
+from echolib.errors import ConfigError, WeightsError
+from echolib.files import write_json
+from echolib.models.released import load_released
+
+DEFAULT = Path(__file__).parent / "weights" / "default.safetensors"
+MADE_BY = "echolib train-default"
+#: Header entries of a self-describing file.
+_ENTRIES = ("network", "width", "frames", "period", "size", "trained_on")
+MOST_BYTES = 10 * 2 ** 20
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A network ready to segment clips.
+
+    Attributes:
+        model: clip (B, 3, F, S, S) normalised -> logits (B, 1, F, S, S); in evaluation mode.
+        frames: F.
+        period: frames of the video between two frames of a clip.
+        size: S, px.
+        origin: where the weights come from, in words.
+        architecture: name and width, in words.
+        trained_on: data, in words.
+        sha256: of the weights file, 16 hex digits.
+    """
+
+    model: nn.Module
+    frames: int
+    period: int
+    size: int
+    origin: str
+    architecture: str
+    trained_on: str
+    sha256: str
+
+    def described(self) -> dict[str, str]:
+        """The words, for reports."""
+        return {"origin": self.origin, "architecture": self.architecture, "trained_on": self.trained_on, "sha256": self.sha256}
+
+
+def load_segmenter(weights: str | Path | None = None, *, default: Path = DEFAULT) -> Segmenter:
+    """Load a network.
+
+    Args:
+        weights: None for the packaged default; the folder of a run (``spec.json`` and ``weights.safetensors``); a safetensors
+            file that says which network it belongs to; or a released checkpoint of the 3D U-Net.
+        default: the packaged file.
+
+    Raises:
+        WeightsError: nothing there, damage, weights of another network, or a file that does not say what it is.
+    """
+    if weights is None:
+        return _default(default)
+    path = Path(weights)
+    if path.is_dir():
+        return _of_run(path)
+    if not path.is_file():
+        raise WeightsError(f"no weights at {path.name!r}; expected a run's folder, a .safetensors file or a released checkpoint")
+    if path.suffix == ".safetensors":
+        if (path.parent / "spec.json").is_file() and "network" not in models.load_metadata(path):
+            return _of_run(path.parent)
+        return _of_file(path, "a weights file")
+    return _released(path)
+
+
+def save_segmenter(model: nn.Module, path: Path, *, network: str, width: float, frames: int, period: int, size: int,
+                   trained_on: str, record: dict | None = None) -> None:
+    """Write weights that say what they are, and beside them their record with the file's checksum.
+
+    Args:
+        model: a network of ``models.build(network, width=width, frames=frames, size=size)``.
+        path: ``<name>.safetensors``; the record becomes ``<name>.json``.
+        network, width, frames, period, size: see :class:`Segmenter`.
+        trained_on: one or two sentences for the report.
+        record: how it was trained and what it scored; None writes no record.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    models.save_weights(model, path, {"network": network, "width": f"{width:g}", "frames": str(frames), "period": str(period),
+                                      "size": str(size), "trained_on": trained_on})
+    if record is not None:
+        write_json(path.with_suffix(".json"), {**record, "sha256": _sha256(path), "bytes": path.stat().st_size})
+
+
+def _default(path: Path) -> Segmenter:
+    if not path.is_file():
+        raise WeightsError(f"the package holds no default weights; make them with `{MADE_BY}`, or name others with --weights "
+                           "(a run's folder, a .safetensors file or a released checkpoint)")
+    try:
+        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise WeightsError(f"{path.name}: its record {path.with_suffix('.json').name} is missing or damaged; "
+                           f"make both anew with `{MADE_BY}`") from None
+    if not isinstance(record, dict) or record.get("sha256") != _sha256(path):
+        raise WeightsError(f"{path.name}: the checksum is not the one in its record: the file is damaged or was exchanged; "
+                           f"install the package again or run `{MADE_BY}`")
+    return _of_file(path, "the default weights of echolib")
+
+
+def _of_file(path: Path, origin: str) -> Segmenter:
+    entries = models.load_metadata(path)
+    missing = [name for name in _ENTRIES if name not in entries]
+    if missing:
+        raise WeightsError(f"{path.name}: the file does not say what network it belongs to (no {', '.join(missing)} in its header); "
+                           "give the run's folder with its spec.json instead")
+    try:
+        width, frames, period, size = (float(entries["width"]), *(int(entries[name]) for name in ("frames", "period", "size")))
+        if period < 1:
+            raise ValueError
+        model = models.build(entries["network"], width=width, frames=frames, size=size, weights=path)
+    except ValueError:
+        raise WeightsError(f"{path.name}: width, frames, period or size in its header is not a number that can be used") from None
+    except ConfigError as error:
+        raise WeightsError(f"{path.name}: its header describes no network: {error}") from None
+    return Segmenter(model.eval(), frames, period, size, origin, _architecture(entries["network"], width, frames, period),
+                     entries["trained_on"], _sha256(path)[:16])
+
+
+def _of_run(folder: Path) -> Segmenter:
+    try:
+        raw = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise WeightsError(f"{folder.name}: not a run: spec.json is missing or damaged") from None
+    if not isinstance(raw, dict):
+        raise WeightsError(f"{folder.name}: not a run: spec.json holds no specification")
+    try:
+        spec = parse(RunSpec, raw, f"{folder.name}/spec.json")
+    except ConfigError as error:
+        raise WeightsError(str(error)) from None
+    if spec.task != "segment":
+        raise WeightsError(f"{folder.name}: this run reconstructs clips; expected a run that segments them")
+    path = folder / "weights.safetensors"
+    if not path.is_file():
+        raise WeightsError(f"{folder.name}: the run has no weights.safetensors; it is not finished")
+    model = models.build(spec.model.name, width=spec.model.width, frames=spec.clip.frames, size=spec.data.size, weights=path)
+    phantom = spec.data.phantom
+    data = (f"{phantom.train} simulated clips (phantom, preset {phantom.preset}, layout {spec.data.layout})" if phantom else
+            f"the training split of {'EchoNet-Dynamic' if spec.data.layout == 'echonet' else 'CAMUS'}")
+    return Segmenter(model.eval(), spec.clip.frames, spec.clip.period, spec.data.size, f"run {spec.key} of the ledger",
+                     _architecture(spec.model.name, spec.model.width, spec.clip.frames, spec.clip.period), data, _sha256(path)[:16])
+
+
+def _released(path: Path) -> Segmenter:
+    problems = []
+    for name in ("unet3d", "unet3d_s"):
+        try:
+            state = load_released(path, name)
+        except WeightsError as error:
+            problems.append(str(error))
+            continue
+        model = models.build(name, frames=32, size=112)
+        model.load_state_dict(state)
+        return Segmenter(model.eval(), 32, 1, 112, "a checkpoint released by the authors of SimLVSeg",
+                         _architecture(name, 1.0, 32, 1), "EchoNet-Dynamic (by its authors' account)", _sha256(path)[:16])
+    raise WeightsError(problems[0])
+
+
+def _architecture(name: str, width: float, frames: int, period: int) -> str:
+    return f"{name}, width {width:g}, clips of {frames} frames" + (f" with period {period}" if period > 1 else "")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
