@@ -78,13 +78,15 @@ def polygon_mask(traces: np.ndarray, height: int, width: int) -> np.ndarray:
         width: of the frame, px.
 
     Returns:
-        (height, width) bool; what lies outside the frame is clipped.
+        (height, width) bool; what lies outside the frame is clipped. Fewer than two chords, or points that all lie on one
+        line, enclose nothing.
     """
     chords = np.asarray(traces, dtype=float)[1:]
+    mask = np.zeros((height, width), dtype=bool)
     x = np.rint(np.concatenate([chords[:, 0], chords[::-1, 2]]))
     y = np.rint(np.concatenate([chords[:, 1], chords[::-1, 3]]))
-    mask = np.zeros((height, width), dtype=bool)
-    mask[draw.polygon(y, x, mask.shape)] = True
+    if np.linalg.matrix_rank(np.stack([x - x[:1].sum(), y - y[:1].sum()])) == 2:
+        mask[draw.polygon(y, x, mask.shape)] = True
     return mask
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.openers import ImageOpener
 from nibabel.spatialimages import HeaderDataError
 
 from echolib.data.cohort import Report, require_file
@@ -49,7 +50,8 @@ def geometry(root: Path, file: str, study: str, report: Report) -> tuple[int, in
     image = open_nifti(root, file)
     if len(image.shape) != 3 or 0 in image.shape:
         raise DataError("not a sequence of frames", file=file, value=image.shape, expected="three axes (x, y, t)")
-    x, y = (float(side) for side in image.header.get_zooms()[:2])
+    with ImageOpener(root / file) as stream:  # read again: nibabel turns an impossible spacing into 1 mm when it loads
+        x, y = (float(side) for side in type(image.header).from_fileobj(stream, check=False)["pixdim"][1:3])
     if not (np.isfinite(x) and np.isfinite(y) and x > 0 and y > 0):
         report.add(study, file, None, "noted", "pixel spacing is not possible and is taken as unknown", value=(x, y))
         return *image.shape[::-1], np.nan
