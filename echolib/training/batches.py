@@ -1,0 +1,149 @@
+"""From a split to batches on the device. What step k of epoch e holds depends on (seed, task, e, k) and on nothing else.
+
+Stage 1 ("reconstruct") visits every video once per epoch with a random clip; stage 2 ("segment") visits every traced ED
+and ES frame once per epoch, in a random clip around it (SimLVSeg, "Implementation details"). The order of an epoch is a
+fresh permutation. An incomplete last batch is dropped (another permutation brings its items next time), unless it is the
+only one: a split smaller than one batch trains as one small batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from echolib.config import RunSpec
+from echolib.data.augment import augment, normalise, to_float
+from echolib.data.clips import BLACK, masked_positions, reconstruct_indices, training_indices
+from echolib.data.store import ClipStore
+from echolib.errors import TrainingError
+from echolib.training.predict import traced_frames
+
+_TASKS = {"reconstruct": 1, "segment": 2}
+#: Purposes of random numbers, so that no two of them share a stream.
+_ORDER, _CLIPS, _AUGMENT, NETWORK = range(4)
+
+
+@dataclass
+class Batch:
+    """One step's input, on its device.
+
+    Attributes:
+        clip: ``(B, 3, F, H, W)`` float32, normalised; what the network sees (stage 1: masked frames are black).
+        studies: whose clips they are.
+        mask: stage 2: ``(B, H, W)`` bool, the traced frame's mask.
+        position: stage 2: ``(B,)`` int64, the traced frame's place in its clip.
+        target: stage 1: ``(B, 3, F, H, W)`` float32, the clip before masking, on the network's scale.
+        masked: stage 1: ``(B, F)`` bool, the frames blanked.
+    """
+
+    clip: Tensor
+    studies: list[str]
+    mask: Tensor | None = None
+    position: Tensor | None = None
+    target: Tensor | None = None
+    masked: Tensor | None = None
+
+
+@dataclass
+class _Raw:
+    """What is read on the CPU, ahead of time: ``frames (B, F, H, W, C)`` uint8, ``black (B, F)`` bool."""
+
+    step: int
+    studies: list[str]
+    frames: Tensor
+    black: Tensor
+    mask: Tensor | None
+    position: Tensor | None
+    masked: Tensor | None
+
+
+class ClipBatches:
+    """The batches of a split for one run.
+
+    Attributes:
+        steps: steps of an epoch.
+        items: ``(study, traced frame)``, one per clip of a full epoch; traced frame -1 for stage 1.
+
+    Raises:
+        TrainingError: the split is empty, has no traced frame, or the store's frames have another size than the run's.
+    """
+
+    def __init__(self, store: ClipStore, split: str, spec: RunSpec) -> None:
+        if store.size != spec.data.size:
+            raise TrainingError(f"the store holds frames of {store.size} px, the run wants {spec.data.size} px; pack it again")
+        self.store, self.spec = store, spec
+        if spec.task == "segment":
+            labels = traced_frames(store, split)
+            self.items = [(study, int(frame)) for study, frame in zip(labels["study"], labels["frame"], strict=True)]
+        else:
+            self.items = [(study, -1) for study in sorted(store.studies.index[store.studies["split"] == split])]
+        if not self.items:
+            raise TrainingError(f"the {split!r} split is empty")
+        self.lengths = {study: int(n) for study, n in store.studies["frames"].items()}
+        full = max(1, len(self.items) // spec.train.batch)
+        self.steps = full if spec.train.steps is None else min(full, spec.train.steps)
+
+    def seeds(self, epoch: int, step: int, purpose: int) -> list[int]:
+        """The entropy of one purpose of one step."""
+        return [self.spec.seed, _TASKS[self.spec.task], epoch, step, purpose]
+
+    def order(self, epoch: int) -> list[list[tuple[str, int]]]:
+        """The items of every step of an epoch."""
+        shuffled = np.random.default_rng(self.seeds(epoch, 0, _ORDER)).permutation(len(self.items))
+        size = self.spec.train.batch
+        return [[self.items[i] for i in shuffled[step * size:(step + 1) * size]] for step in range(self.steps)]
+
+    def epoch(self, epoch: int, device: torch.device, first: int = 0) -> Iterator[Batch]:
+        """Batches ``first, first + 1, ...`` of an epoch. The next one is read from the store while the network works."""
+        order = self.order(epoch)
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ahead = None
+            for step in range(first, self.steps):
+                raw = ahead.result() if ahead else self._read(epoch, step, order[step])
+                ahead = reader.submit(self._read, epoch, step + 1, order[step + 1]) if step + 1 < self.steps else None
+                yield self._prepare(epoch, raw, device)
+
+    def _read(self, epoch: int, step: int, items: list[tuple[str, int]]) -> _Raw:
+        """Choose the frames (and the masked ones) of a step and read them; numpy only, safe in a thread."""
+        rng = np.random.default_rng(self.seeds(epoch, step, _CLIPS))
+        frames, period, masking = self.spec.clip.frames, self.spec.clip.period, self.spec.masking
+        chosen, positions, masked = [], [], []
+        for study, traced in items:
+            if masking is None:
+                indices, position = training_indices(self.lengths[study], traced, frames, period, rng)
+                positions.append(position)
+            else:
+                indices = reconstruct_indices(self.lengths[study], frames, period, rng)
+                masked.append(masked_positions(frames, masking.ratio, rng, masking.counts))
+            chosen.append(indices)
+        studies = [study for study, _ in items]
+        pixels = np.stack([self.store.clip(study, indices) for study, indices in zip(studies, chosen, strict=True)])
+        masks = np.stack([self.store.mask(*item) for item in items]) if masking is None else None
+        return _Raw(step, studies, torch.from_numpy(pixels), torch.from_numpy(np.stack(chosen) == BLACK),
+                    None if masks is None else torch.from_numpy(masks), torch.tensor(positions) if positions else None,
+                    torch.from_numpy(np.stack(masked)) if masked else None)
+
+    def _prepare(self, epoch: int, raw: _Raw, device: torch.device) -> Batch:
+        """Augment, mask and normalise on the device. Black frames stay black, whatever the augmentation made of them."""
+        clip = to_float(raw.frames.to(device))
+        mask = None if raw.mask is None else raw.mask.to(device)
+        if self.spec.train.augment is not None:
+            seed = np.random.SeedSequence(self.seeds(epoch, raw.step, _AUGMENT)).generate_state(1, np.uint64)[0]
+            clip, mask = augment(clip, mask, self.spec.train.augment, torch.Generator().manual_seed(int(seed >> np.uint64(1))))
+        clip = _blank(clip, raw.black)
+        if raw.masked is None:
+            return Batch(normalise(clip), raw.studies, mask=mask, position=raw.position.to(device))
+        # Masked frames are set to 0 on the 0-1 scale, so after normalisation they look like black frames, not like the mean.
+        return Batch(normalise(_blank(clip, raw.masked)), raw.studies, target=normalise(clip), masked=raw.masked.to(device))
+
+
+def _blank(clip: Tensor, which: Tensor) -> Tensor:
+    """Frames of ``clip (B, 3, F, H, W)`` set to 0 where ``which (B, F)`` is True."""
+    if not bool(which.any()):
+        return clip
+    return clip * ~which.to(clip.device)[:, None, :, None, None]

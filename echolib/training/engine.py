@@ -1,0 +1,217 @@
+"""Trains any network on any batches, on Lightning Fabric, to the same result whether it was interrupted or not.
+
+A step's random numbers come from (seed, task, epoch, step), so a resumed run needs no random state: it loads the last
+checkpoint, repeats the steps after it, and arrives at the weights that an undisturbed run has. The learning rate is a
+function of the epoch. On one machine with one number of threads the same specification gives the same bytes on the CPU.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from echolib.config import OptimiserSpec, RunSpec
+from echolib.errors import TrainingError
+from echolib.models import save_weights
+from echolib.training.batches import NETWORK, Batch, ClipBatches
+from echolib.training.checkpoint import Outcome, RunDirectory, State
+from echolib.training.determinism import StopSignal, deterministic
+from echolib.training.predict import resolve_device
+from echolib.training.progress import RunProgress
+
+__all__ = ["Outcome", "finished", "fit", "learning_rate"]
+
+Loss = Callable[[Tensor, Batch], Tensor]
+Validate = Callable[[nn.Module], float]
+
+
+def finished(spec: RunSpec, run_dir: str | Path) -> Outcome | None:
+    """The outcome of a run that is already done, or None.
+
+    Raises:
+        TrainingError: the directory belongs to another run or has lost its weights.
+    """
+    return RunDirectory(Path(run_dir), spec).outcome()
+
+
+def learning_rate(optimiser: OptimiserSpec, epoch: int) -> float:
+    """Step decay: ``lr * gamma`` to the number of milestones reached; ``epoch`` counts from 0."""
+    return optimiser.lr * optimiser.gamma ** sum(epoch >= milestone for milestone in optimiser.milestones)
+
+
+def build_optimiser(model: nn.Module, spec: OptimiserSpec) -> torch.optim.Optimizer:
+    """AdamW or SGD over all parameters."""
+    if spec.name == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
+    return torch.optim.AdamW(model.parameters(), lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay,
+                             amsgrad=spec.amsgrad)
+
+
+def fit(spec: RunSpec, model: nn.Module, batches: ClipBatches, loss: Loss, run_dir: str | Path, *,
+        validate: Validate | None = None, progress: bool = True, device: str | torch.device = "auto",
+        checkpoint_seconds: float = 30.0, stop_after_steps: int | None = None, news: str | None = None) -> Outcome:
+    """Train, or go on training, or return at once when the run is done.
+
+    Args:
+        spec: the run; ``train``, ``seed``, ``precision`` and ``key`` are used here.
+        model: the network with its initial weights; it is trained in place.
+        batches: what each step sees.
+        loss: network output and batch -> scalar.
+        run_dir: directory of this run.
+        validate: score of the network, higher is better, after every epoch; the best epoch's weights are kept (the first
+            of equals). None: the last epoch's weights are kept.
+        progress: show a bar.
+        device: "auto", "cpu", "cuda", "cuda:1".
+        checkpoint_seconds: at most this much work is lost to a kill; every epoch ends with a checkpoint anyway.
+        stop_after_steps: stop after so many steps of this call, leaving what a kill would leave (for tests).
+        news: a line to show at the start.
+
+    Returns:
+        the outcome; ``run_dir/weights.safetensors`` holds the weights kept.
+
+    Raises:
+        TrainingError: a loss or weight is not finite (naming epoch, step and studies), a batch too small for the
+            network's batch normalisation, no memory, or a directory of another run.
+        KeyboardInterrupt, SystemExit: after SIGINT or SIGTERM, once the step is done and a checkpoint written.
+    """
+    directory = RunDirectory(Path(run_dir), spec)
+    done = directory.outcome()
+    if done is not None:
+        return done
+    directory.claim()
+    place = resolve_device(device)
+    with deterministic(place), StopSignal() as stop:
+        run = _Run(spec, model, batches, loss, directory, validate, place)
+        shown = RunProgress(spec.label, spec.train.epochs * batches.steps, run.state.steps, spec.train.epochs, progress)
+        with shown:
+            if news:
+                shown.say(news)
+            if run.state.steps:
+                shown.say(f"goes on after step {run.state.steps}")
+            budget = math.inf if stop_after_steps is None else stop_after_steps
+            if not run.steps(shown, stop, checkpoint_seconds, budget):
+                return run.outcome(directory.checkpoint, finished=False)
+        return run.finish()
+
+
+class _Run:
+    """A run in memory: network, optimiser, and where it stands."""
+
+    def __init__(self, spec: RunSpec, model: nn.Module, batches: ClipBatches, loss: Loss, directory: RunDirectory,
+                 validate: Validate | None, device: torch.device) -> None:
+        self.spec, self.model, self.batches, self.loss = spec, model, batches, loss
+        self.directory, self.validate, self.device = directory, validate, device
+        from lightning_fabric import Fabric  # takes seconds: it brings torch's compiler along
+        self.optimiser = build_optimiser(model, spec.train.optimiser)
+        state = directory.load()
+        if state is not None:
+            model.load_state_dict(state.model)
+            self.optimiser.load_state_dict(state.optimiser)
+        devices = [device.index or 0] if device.type == "cuda" else 1
+        self.fabric = Fabric(accelerator=device.type, devices=devices, precision=spec.precision)
+        self.network, self.fabric_optimiser = self.fabric.setup(model, self.optimiser)
+        self.state = state or State(model={}, optimiser={})
+
+    def steps(self, shown: RunProgress, stop: StopSignal, checkpoint_seconds: float, budget: float) -> bool:
+        """Do the steps that are left; False when the budget ran out before the last."""
+        state, saved = self.state, time.monotonic()
+        with open(self.directory.log, "a", encoding="utf-8", buffering=1) as log:
+            while state.epoch < self.spec.train.epochs:
+                rate = learning_rate(self.spec.train.optimiser, state.epoch)
+                for group in self.optimiser.param_groups:
+                    group["lr"] = rate
+                self.network.train()
+                with closing(self.batches.epoch(state.epoch, self.device, state.step)) as epoch:
+                    began = time.monotonic()
+                    for batch in epoch:
+                        value = self._step(batch)
+                        row = (state.epoch + 1, state.step + 1, value, rate)
+                        state.step, state.steps = state.step + 1, state.steps + 1
+                        last, score = state.step == self.batches.steps, None
+                        if last:
+                            score = self._end_epoch()
+                        now = time.monotonic()
+                        state.seconds, began = state.seconds + now - began, now
+                        log.write(self.directory.row(*row, state.seconds, score))
+                        shown.step(row[0], value, score, last)
+                        budget -= 1
+                        if last or stop.received is not None or now - saved >= checkpoint_seconds:
+                            self._save()
+                            saved = time.monotonic()
+                        if stop.received is not None:
+                            shown.say(f"stopped after step {state.steps}; the same command goes on from here")
+                            stop.leave()
+                        if budget <= 0:
+                            return False
+        return True
+
+    def _step(self, batch: Batch) -> float:
+        """Forward, backward, update; the loss."""
+        state = self.state
+        torch.manual_seed(_seed_of(self.batches.seeds(state.epoch, state.step, NETWORK)))  # drop-out, stochastic depth
+        where = f"{self.spec.label}: epoch {state.epoch + 1}, step {state.step + 1}"
+        try:
+            value = self.loss(self.network(batch.clip), batch)
+            number = float(value.detach())
+            if not math.isfinite(number):
+                raise TrainingError(f"{where}: the loss is {number}; studies of the batch: {', '.join(batch.studies)}; "
+                                    f"{self.directory.last_good()}")
+            self.fabric.backward(value)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise TrainingError(f"{where}: {self.spec.model.name} normalises over the batch and cannot train on a batch of "
+                                f"{len(batch.studies)} clip; use a larger batch or split") from None
+        except torch.OutOfMemoryError:
+            raise TrainingError(f"{where}: {len(batch.studies)} clips of {self.spec.clip.frames} frames do not fit in the memory "
+                                f"of {self.device}; use a smaller batch") from None
+        self.fabric_optimiser.step()
+        self.fabric_optimiser.zero_grad()
+        return number
+
+    def _end_epoch(self) -> float | None:
+        """Validate, keep the best, move to the next epoch."""
+        state = self.state
+        state.epoch, state.step = state.epoch + 1, 0
+        if self.validate is None:
+            state.best_epoch = state.epoch
+            return None
+        score = self.validate(self.network)
+        self.network.train()
+        if state.best_score is None or score > state.best_score:
+            state.best_epoch, state.best_score, state.best = state.epoch, score, self._weights()
+        return score
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+
+    def _save(self) -> None:
+        if self.fabric.is_global_zero:
+            self.state.model, self.state.optimiser = self.model.state_dict(), self.optimiser.state_dict()
+            self.directory.save(self.state)
+
+    def outcome(self, weights: Path, finished: bool) -> Outcome:
+        state = self.state
+        return Outcome(state.best_epoch, state.best_score, state.steps, state.seconds, weights, finished)
+
+    def finish(self) -> Outcome:
+        """Write the weights kept, then the outcome."""
+        kept = self.state.best if self.validate is not None else self._weights()
+        outcome = self.outcome(self.directory.weights, finished=True)
+        if self.fabric.is_global_zero:
+            save_weights(kept, outcome.weights, {"spec": self.spec.key, "task": self.spec.task, "model": self.spec.model.name,
+                                                 "epoch": str(outcome.best_epoch)})
+            self.directory.finish(outcome)
+        return outcome
+
+
+def _seed_of(entropy: list[int]) -> int:
+    """A seed for torch (63 bits) from a list of numbers."""
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
