@@ -229,12 +229,12 @@ def _leaflets(p: ClipParameters, line: Timeline, first: np.ndarray, second: np.n
     strips = []
     for hinge, inward, length in ((first, along, reach[0]), (second, -along, reach[1])):
         closed, opened = np.deg2rad(16.0), np.deg2rad(78.0)
-        angle = closed + (opened - closed) * line.opening[:, None] + (0.55 - 0.75 * line.opening[:, None]) * (share - 0.5) * -1.0
+        angle = closed + (opened - closed) * line.opening[:, None] - 0.5 * (share - 0.5)      # they bow away from the atrium
         step = np.cos(angle)[..., None] * inward[:, None] + np.sin(angle)[..., None] * up[:, None]
         path = np.cumsum(step, axis=1) - step[:, :1]
         body = hinge[:, None] + path * (length * width / 12)[:, None]
         normal = _normals(body)
-        half = 0.04 + 0.03 * share[:, None] ** 3
+        half = 0.03 + 0.025 * share[:, None] ** 3
         strips.append(_sheet(f"{name} leaflet", body - half * normal, body + half * normal, level - 3.0 * np.abs(share - 0.6)))
     return strips
 

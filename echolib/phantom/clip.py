@@ -150,8 +150,8 @@ def image(p: ClipParameters, heart: Heart, line: Timeline, device: str, batch: i
     axial, far, near = psf.axial(grid, device), psf.lateral(grid, device), psf.lateral(grid, device, 1.8)
     blend = torch.as_tensor(np.clip(1 - grid.range_cm / NEAR_CM, 0, 1), dtype=torch.float32, device=device)[:, None]
     supersample = max(1, round(4 * 112 / p.height))
-    to_screen = ScanConverter(grid, p.height, p.width, (p.tip[0] * p.width, p.tip[1] * p.height), p.spacing, p.half_angle,
-                              p.depth, supersample, device)
+    to_screen = ScanConverter(grid, p.height, p.width, (p.tip[0] * p.width, p.tip[1] * p.height), p.radius * p.height,
+                              p.half_angle, supersample, device)
     haze = artefacts.haze(p, grid, line.times, 1.0)
     fields = torch.as_tensor(haze.fields, device=device)
     turned = torch.stack([fields, torch.stack([-fields[:, 1], fields[:, 0]], dim=1)], dim=1)        # x 1 and x j: (K, 2, 2, R, A)

@@ -252,21 +252,21 @@ def _patient(seed: tuple[int, ...], frames: int | None, layout: str, view: str, 
         bend=heart.normal(0.02, 0.03), axis_tilt=tilt,
         annulus_tilt=np.deg2rad(_truncated(heart, 19.0, 4.5, 7.0, 30.0)), wall=heart.uniform(0.65, 1.15),
         papillary=(heart.uniform(0.70, 0.80), heart.uniform(0.3, 0.65)), foreshortening=0.0, effusion=0.0,
-        rv_width=heart.uniform(0.62, 0.92), la_width=heart.uniform(0.85, 1.1), la_depth=heart.uniform(0.8, 1.15),
+        rv_width=heart.uniform(0.62, 0.92), la_width=heart.uniform(0.78, 1.0), la_depth=heart.uniform(0.65, 1.0),
         ra_width=heart.uniform(0.65, 0.95),
         depth=depth, apex_depth=apex[1], apex_shift=apex[0],
         tip=tip, radius=radius, half_angle=half_angle,
         frequency_mhz=scan.uniform(1.7, 3.4), axial_mm=scan.uniform(0.6, 1.4), lateral_deg=1.5 + 1.7 * scan.beta(1.2, 1.9),
         side_lobe_db=scan.uniform(-35.0, -25.0), side_lobe_width=scan.uniform(4.0, 6.0), persistence=scan.uniform(0.2, 0.5),
-        dynamic_range=contrast, black=-contrast * scan.uniform(0.49, 0.59), s_curve=scan.uniform(0.75, 1.0),
+        dynamic_range=contrast, black=-contrast * scan.uniform(0.50, 0.60), s_curve=scan.uniform(0.75, 1.0),
         gamma=1.0 if scan.random() < 0.6 else scan.uniform(0.85, 1.15),
         noise=scan.uniform(-42.0, -32.0) + 8.0 * poor, noise_slope=scan.uniform(4.0, 12.0),
         depth_gain=tuple(scan.normal(0.0, 3.0, 5)), angle_gain=tuple(scan.normal(0.0, 2.2, 5)),
         lateral=-scan.uniform(3.0, 9.0) - 2.0 * poor, apex=-scan.uniform(0.0, 6.0), texture=scan.uniform(2.5, 4.5),
-        blood=-scan.uniform(33.0, 40.0), valve=scan.uniform(6.0, 12.0), pericardium=scan.uniform(11.0, 19.0),
+        blood=-scan.uniform(34.0, 41.0), valve=scan.uniform(6.0, 12.0), pericardium=scan.uniform(11.0, 19.0),
         rv_wall=-scan.uniform(0.0, 8.0), la_wall=scan.uniform(0.0, 5.0), background=-scan.uniform(7.0, 17.0),
         fuzz=scan.uniform(0.05, 0.2),
-        haze=-scan.uniform(25.0, 36.0) + 8.0 * poor, near_clutter=scan.uniform(-12.0, 2.0),
+        haze=-scan.uniform(27.0, 37.0) + 9.0 * poor, near_clutter=scan.uniform(-12.0, 2.0),
         reverberation=scan.uniform(-25.0, -8.0) if scan.random() < 0.4 else -60.0,
         dropouts=scan.uniform(0.5, 2.5) + 2.0 * poor, dropout_depth=-scan.uniform(14.0, 30.0),
         shadows=int(scan.choice([0, 1, 2], p=[0.5, 0.35, 0.15])), shadow_depth=-scan.uniform(8.0, 25.0),
@@ -290,23 +290,28 @@ def _widest_angle(tilt: float, apex: np.ndarray, length: float, diameter: float)
 
 def _widen(p: ClipParameters, rng: np.random.Generator) -> ClipParameters:
     """Everything far beyond the data sets: what a network has seen vary, it learns to ignore."""
-    radius = p.radius * rng.uniform(0.82, 1.15)
+    contrast, half_angle = rng.uniform(40.0, 70.0), rng.uniform(0.55, 0.85)
+    length = p.depth * 0.5
+    for _ in range(100):
+        tilt, ratio = np.deg2rad(rng.normal(12.0, 12.0)), _truncated(rng, 1.66, 0.2, 1.3, 2.1)
+        apex = p.depth * np.array([rng.uniform(-0.07, 0.05), rng.uniform(0.09, 0.23)])
+        if _widest_angle(tilt, apex, length, length / ratio) < half_angle + 0.02:
+            break
     return replace(
-        p, length_over_diameter=_truncated(rng, 1.66, 0.2, 1.3, 2.1),
+        p, length_over_diameter=ratio, annulus_tilt=tilt + np.deg2rad(rng.normal(4.0, 6.0)),
         profile_wobble=tuple(rng.normal(0.0, (0.10, 0.07, 0.05, 0.05))),
-        bend=rng.normal(0.02, 0.06), axis_tilt=np.deg2rad(rng.normal(12.0, 13.0)), wall=rng.uniform(0.5, 1.5),
+        bend=rng.normal(0.02, 0.06), axis_tilt=tilt, wall=rng.uniform(0.5, 1.5),
         papillary=(rng.uniform(0.65, 0.85), rng.uniform(0.1, 1.1)), rv_width=rng.uniform(0.45, 1.2),
         la_width=rng.uniform(0.7, 1.35), la_depth=rng.uniform(0.6, 1.5), ra_width=rng.uniform(0.5, 1.2),
         foreshortening=rng.uniform(0.0, 0.2) if rng.random() < 0.25 else 0.0,
         effusion=rng.uniform(0.3, 1.2) if rng.random() < 0.1 else 0.0,
-        radius=radius, tip=(p.tip[0] + rng.uniform(-0.1, 0.1), p.tip[1] + rng.uniform(-0.05, 0.12)),
-        half_angle=rng.uniform(0.55, 0.85), apex_depth=p.depth * rng.uniform(0.09, 0.23),
-        apex_shift=p.depth * rng.uniform(-0.07, 0.05),
+        radius=p.radius * rng.uniform(0.82, 1.15), tip=(p.tip[0] + rng.uniform(-0.1, 0.1), p.tip[1] + rng.uniform(-0.05, 0.12)),
+        half_angle=half_angle, apex_depth=apex[1], apex_shift=apex[0],
         axial_mm=rng.uniform(0.5, 2.0), lateral_deg=rng.uniform(1.2, 4.5), persistence=rng.uniform(0.0, 0.7),
-        dynamic_range=rng.uniform(38.0, 75.0), black=-rng.uniform(10.0, 36.0), s_curve=rng.uniform(0.0, 1.0),
-        gamma=rng.uniform(0.6, 1.8),
+        dynamic_range=contrast, black=-contrast * rng.uniform(0.38, 0.72), s_curve=rng.uniform(0.0, 1.0),
+        gamma=rng.uniform(0.6, 1.6),
         noise=-rng.uniform(18.0, 45.0), depth_gain=tuple(rng.normal(0.0, 5.0, 5)), angle_gain=tuple(rng.normal(0.0, 4.0, 5)),
-        lateral=-rng.uniform(0.0, 16.0), apex=-rng.uniform(-3.0, 14.0), texture=rng.uniform(0.5, 5.0),
+        lateral=-rng.uniform(0.0, 14.0), apex=-rng.uniform(-3.0, 12.0), texture=rng.uniform(0.5, 5.0),
         blood=-rng.uniform(20.0, 45.0), valve=rng.uniform(-2.0, 16.0), pericardium=rng.uniform(3.0, 24.0),
         rv_wall=-rng.uniform(-2.0, 12.0), la_wall=rng.uniform(-6.0, 8.0), background=-rng.uniform(0.0, 25.0),
         fuzz=rng.uniform(0.0, 0.45), haze=-rng.uniform(9.0, 36.0), near_clutter=rng.uniform(-20.0, 8.0),

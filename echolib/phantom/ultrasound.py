@@ -12,6 +12,7 @@ the order in which they are added does not matter: the same seed gives the same 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -231,36 +232,18 @@ class ScanConverter:
         grid: polar grid.
         height, width: of the display, px.
         tip: (x, y) px of the sector's tip.
-        spacing: cm per px.
-        half_angle, depth: of the displayed sector, rad and cm.
+        radius: of the displayed sector, px; the grid's depth ends there.
+        half_angle: of the displayed sector, rad.
         supersample: samples per px and axis.
         device: torch device.
     """
 
-    def __init__(self, grid: PolarGrid, height: int, width: int, tip: tuple[float, float], spacing: float, half_angle: float,
-                 depth: float, supersample: int, device: str) -> None:
-        fine = (np.arange(supersample) + 0.5) / supersample - 0.5
-        y = (np.arange(height)[:, None] + fine).ravel()
-        x = (np.arange(width)[:, None] + fine).ravel()
-        points = np.stack(np.meshgrid((x - tip[0]) * spacing, (y - tip[1]) * spacing), axis=-1)
-        r, angle = np.hypot(points[..., 0], points[..., 1]), np.arctan2(points[..., 0], points[..., 1])
-        inside = (r <= depth) & (np.abs(angle) <= half_angle)
-        row, column = np.nonzero(inside)
-        pixel = (row // supersample) * width + column // supersample
-        index = grid.index(points[inside])
-        ri = np.clip(index[:, 0], 0.0, grid.ranges - 1.001)
-        ai = np.clip(index[:, 1], 0.0, grid.angles - 1.001)
-        i, j = ri.astype(np.int64), ai.astype(np.int64)
-        s, t = ri - i, ai - j
-        cell = i * grid.angles + j
-        cells = np.concatenate([cell, cell + grid.angles, cell + 1, cell + grid.angles + 1])
-        weights = np.concatenate([(1 - s) * (1 - t), s * (1 - t), (1 - s) * t, s * t]) / supersample ** 2
-        key, where = np.unique(np.tile(pixel, 4) * (grid.ranges * grid.angles) + cells, return_inverse=True)
-        rows, columns = np.divmod(key, grid.ranges * grid.angles)
-        pointer = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=height * width))])
+    def __init__(self, grid: PolarGrid, height: int, width: int, tip: tuple[float, float], radius: float, half_angle: float,
+                 supersample: int, device: str) -> None:
         self.shape = (height, width)
-        value = torch.from_numpy(np.bincount(where, weights).astype(np.float32))
-        self.matrix = torch.sparse_csr_tensor(torch.from_numpy(pointer), torch.from_numpy(columns), value,
+        pointer, columns, value = _converter(grid.ranges, grid.angles, grid.half_angle, height, width, tip, radius, half_angle,
+                                             supersample)
+        self.matrix = torch.sparse_csr_tensor(torch.from_numpy(pointer), torch.from_numpy(columns), torch.from_numpy(value),
                                               size=(height * width, grid.ranges * grid.angles),
                                               check_invariants=False).to(device)
 
@@ -268,3 +251,29 @@ class ScanConverter:
         """``(F, R, A)`` to ``(F, height, width)``, black outside the sector."""
         frames = polar.shape[0]
         return (self.matrix @ polar.reshape(frames, -1).T.contiguous()).T.reshape(frames, *self.shape)
+
+
+@lru_cache(maxsize=4)
+def _converter(ranges: int, angles: int, grid_half_angle: float, height: int, width: int, tip: tuple[float, float], radius: float,
+               half_angle: float, supersample: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """CSR parts of the scan conversion. Depends on the framing only, which the clips of a cohort share."""
+    grid = PolarGrid(ranges, angles, 1.0, grid_half_angle)                        # depth 1 is ``radius`` px
+    fine = (np.arange(supersample) + 0.5) / supersample - 0.5
+    y = (np.arange(height)[:, None] + fine).ravel()
+    x = (np.arange(width)[:, None] + fine).ravel()
+    points = np.stack(np.meshgrid((x - tip[0]) / radius, (y - tip[1]) / radius), axis=-1)
+    inside = np.hypot(points[..., 0], points[..., 1]) <= 1.0
+    inside &= np.abs(np.arctan2(points[..., 0], points[..., 1])) <= half_angle
+    row, column = np.nonzero(inside)
+    pixel = (row // supersample) * width + column // supersample
+    index = grid.index(points[inside])
+    place = np.clip(index, 0.0, np.array([ranges, angles]) - 1.001)
+    i, j = place.astype(np.int64).T
+    s, t = place[:, 0] - i, place[:, 1] - j
+    cell = i * angles + j
+    cells = np.concatenate([cell, cell + angles, cell + 1, cell + angles + 1])
+    weights = np.concatenate([(1 - s) * (1 - t), s * (1 - t), (1 - s) * t, s * t]) / supersample ** 2
+    key, where = np.unique(np.tile(pixel, 4) * (ranges * angles) + cells, return_inverse=True)
+    rows, columns = np.divmod(key, ranges * angles)
+    pointer = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=height * width))])
+    return pointer, columns, np.bincount(where, weights).astype(np.float32)

@@ -49,7 +49,7 @@ class Ventricle:
     def hinges(self) -> tuple[float, float]:
         """s of the septal and of the lateral hinge: the annulus is tilted against the perpendicular to the axis."""
         half = 0.5 * 0.86 / self.p.length_over_diameter * np.tan(self.p.annulus_tilt)
-        return 0.985 - half, 0.985 + half
+        return 0.978 - half, 0.978 + half
 
     @cached_property
     def s(self) -> np.ndarray:
