@@ -24,11 +24,13 @@ class Strip:
         name: what it is.
         points: ``(T, I, J, 2)`` cm, material points.
         level: ``(I, J)`` dB relative to the septum.
+        density: scatterers over the number that fully developed speckle asks for.
     """
 
     name: str
     points: np.ndarray
     level: np.ndarray
+    density: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -274,4 +276,4 @@ def _surroundings(p: ClipParameters, rng: np.random.Generator, outline: np.ndarr
     level[-1] = level[0]
     points = points.copy()
     points[..., 1] = np.maximum(points[..., 1], 0.05)                # nothing behind the probe
-    return [sac, Strip("surroundings", points, level)]
+    return [sac, Strip("surroundings", points, level, density=0.6)]        # large and dim: half the scatterers of a clip

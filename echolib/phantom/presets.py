@@ -314,7 +314,7 @@ def _widen(p: ClipParameters, rng: np.random.Generator) -> ClipParameters:
         lateral=-rng.uniform(0.0, 14.0), apex=-rng.uniform(-3.0, 12.0), texture=rng.uniform(0.5, 5.0),
         blood=-rng.uniform(20.0, 45.0), valve=rng.uniform(-2.0, 16.0), pericardium=rng.uniform(3.0, 24.0),
         rv_wall=-rng.uniform(-2.0, 12.0), la_wall=rng.uniform(-6.0, 8.0), background=-rng.uniform(0.0, 25.0),
-        fuzz=rng.uniform(0.0, 0.45), haze=-rng.uniform(9.0, 36.0), near_clutter=rng.uniform(-20.0, 8.0),
+        fuzz=rng.uniform(0.0, 0.45), haze=-rng.uniform(12.0, 38.0), near_clutter=rng.uniform(-20.0, 8.0),
         reverberation=rng.uniform(-20.0, -2.0) if rng.random() < 0.5 else -60.0, dropouts=rng.uniform(0.0, 6.0),
         dropout_depth=-rng.uniform(8.0, 40.0), shadows=int(rng.integers(0, 4)), shadow_depth=-rng.uniform(8.0, 40.0),
         marker=bool(rng.random() < 0.5), ruler=bool(rng.random() < 0.4), drift_px=rng.uniform(0.0, 4.0),

@@ -116,7 +116,7 @@ class Scatterers:
 
 
 def seed_mesh(index: np.ndarray, level: np.ndarray, first_node: int, density: float, rng: np.random.Generator,
-              limits: tuple[int, int]) -> Scatterers:
+              limits: tuple[int, int], floor: float = -np.inf) -> Scatterers:
     """Scatter points over a mesh, evenly in the *polar* grid, so that speckle is fully developed at all depths.
 
     Args:
@@ -126,6 +126,7 @@ def seed_mesh(index: np.ndarray, level: np.ndarray, first_node: int, density: fl
         density: scatterers per grid cell.
         rng: source of the positions and of the N(0, 1) amplitudes.
         limits: (ranges, angles) of the grid; what lies outside gets no scatterers.
+        floor: scatterers of a lower level, dB, are left out: they would not be seen.
     """
     rows, columns = level.shape
     inside = np.clip(index, -2.0, np.array(limits) + 1.0)
@@ -145,7 +146,8 @@ def seed_mesh(index: np.ndarray, level: np.ndarray, first_node: int, density: fl
     weight = np.stack([(1 - s) * (1 - t), s * (1 - t), s * t, (1 - s) * t], axis=1)
     db = (level.ravel()[corner] * weight).sum(1)
     amplitude = rng.standard_normal(count) * 10 ** (db / 20) / np.sqrt(density)
-    return Scatterers(corner + first_node, weight.astype(np.float32), amplitude.astype(np.float32))
+    seen = db >= floor
+    return Scatterers(corner[seen] + first_node, weight[seen].astype(np.float32), amplitude[seen].astype(np.float32))
 
 
 class Splatter:
