@@ -257,6 +257,8 @@ def _traces(rows: pd.DataFrame, listed: set[str], found: dict[str, dict], report
 
 def _report_rows(report: Report, rows: pd.DataFrame, bad, action, problem: str, columns: tuple[str, ...], top=None) -> None:
     """One finding a study: its first bad row, with the value and how many more there are."""
+    if not bad.any():
+        return
     for study, group in rows[bad.to_numpy()].groupby("study"):
         more = f" (and {len(group) - 1} more rows of this study)" if len(group) > 1 else ""
         expected = None if top is None else f"0 to {top[group.index[0]]:g}"

@@ -1,7 +1,7 @@
 """Read and write echo videos: Motion-JPEG AVI (EchoNet-Dynamic's container) and MP4 for browsers.
 
 A Motion-JPEG stream is a row of JPEG files: the container is taken apart by FFmpeg (PyAV) and each JPEG is decoded by
-libjpeg-turbo (OpenCV), about four times faster than FFmpeg's decoder with its colour conversion. Every other codec goes
+libjpeg-turbo (OpenCV), two to four times faster than FFmpeg's decoder with its colour conversion. Every other codec goes
 through FFmpeg. A frame that is cut short or does not decode is an error, never a repeated or grey frame.
 """
 
@@ -238,8 +238,10 @@ def write_mp4(path: str | Path, frames: np.ndarray, fps: float, crf: int = 18) -
     write_mp4_frames(path, frames, fps, crf)
 
 
-def write_mp4_frames(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int = 18) -> None:
+def write_mp4_frames(path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int = 18, preset: str = "medium") -> None:
     """:func:`write_mp4` for frames that come one by one, (H, W, 3) uint8 of one size, and need not be in memory together.
+
+    ``preset`` is x264's trade of speed against size.
 
     Raises:
         ValueError: a frame of another shape or dtype, none at all, or a frame rate that is not positive.
@@ -255,7 +257,7 @@ def write_mp4_frames(path: str | Path, frames: Iterable[np.ndarray], fps: float,
                 frame, rate = _checked(frame[None], fps)
                 frame = np.pad(frame[0], ((0, frame.shape[1] % 2), (0, frame.shape[2] % 2), (0, 0)), mode="edge")
                 if stream is None:
-                    stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "threads": "1"})
+                    stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset, "threads": "1"})
                     stream.height, stream.width, stream.pix_fmt = *frame.shape[:2], "yuv420p"
                 if frame.shape[:2] != (stream.height, stream.width):
                     raise ValueError(f"a frame of {frame.shape[:2]} px in a video of {(stream.height, stream.width)} px")

@@ -107,7 +107,7 @@ def write_camus(root: Path, *, views: tuple[str, ...] = ("2CH", "4CH"), height: 
             count = 9 + number
             es_first = number % 2 == 0
             shift = count - 1 if es_first else 0
-            frames, shapes = video(count, height, width, 100 * number + len(view), shift=shift, period=2 * (count - 1))
+            frames, shapes = video(count, height, width, 100 * number + int(view[0]), shift=shift, period=2 * (count - 1))
             labels = np.stack([camus_labels(e, height, width) for e in shapes])
             ed, es = (count, 1) if es_first else (1, count)
             (folder / f"Info_{view}.cfg").write_text(
