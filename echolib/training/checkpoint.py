@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,8 +16,9 @@ import torch
 from torch import Tensor
 
 from echolib.config import RunSpec
-from echolib.errors import TrainingError
+from echolib.errors import TrainingError, WeightsError
 from echolib.files import write_atomic, write_json
+from echolib.models.weights import load_plain
 
 COLUMNS = ("epoch", "step", "loss", "lr", "seconds", "validation")
 
@@ -124,10 +124,9 @@ class RunDirectory:
             self._cut_log(0)
             return None
         try:
-            stored = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise TrainingError(f"{self.path.name}/checkpoint.pt is damaged ({reason}); delete it to start over") from None
+            stored = load_plain(self.checkpoint)
+        except WeightsError as error:
+            raise TrainingError(f"{self.path.name}/checkpoint.pt is damaged ({error}); delete it to start over") from None
         if not isinstance(stored, dict) or stored.pop("spec", None) != self.spec.key:
             raise self._foreign("checkpoint.pt")
         state = State(**stored)

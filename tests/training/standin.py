@@ -6,6 +6,7 @@ Run as a program it trains in another process, to be killed: ``python -m tests.t
 from __future__ import annotations
 
 import sys
+import time
 from functools import partial
 
 import numpy as np
@@ -70,7 +71,7 @@ class TinyNet(nn.Module):
             self.last = nn.Conv3d(4, out_channels, 3, padding=1)
 
     def forward(self, clip: torch.Tensor) -> torch.Tensor:
-        return self.last(self.drop(torch.relu(self.norm(self.first(clip)))))
+        return self.last(self.drop(torch.tanh(self.norm(self.first(clip)))))
 
 
 def run_spec(**changes: object) -> RunSpec:
@@ -112,9 +113,15 @@ def train(run_dir, spec: RunSpec | None = None, *, model: nn.Module | None = Non
 
 def killed_spec() -> RunSpec:
     """Long enough to be killed somewhere inside."""
-    return run_spec(train_epochs=40)
+    return run_spec(train_epochs=20)
+
+
+def slow_loss(output: torch.Tensor, batch) -> torch.Tensor:
+    """The loss after a while: the killer must not come too late."""
+    time.sleep(0.05)
+    return segment_loss(output, batch)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    train(sys.argv[1], killed_spec(), checkpoint_seconds=0.02)
+    train(sys.argv[1], killed_spec(), loss=slow_loss, checkpoint_seconds=0.1)
