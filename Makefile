@@ -40,8 +40,8 @@ $(STAMP): pyproject.toml constraints.txt
 	  "Python 3.11 or newer is needed; $(PYTHON) is " + v + ". Name another one: make PYTHON=python3.11 $(MAKECMDGOALS)")'
 	@test -x $(BIN)/python || { echo "Making $(VENV)"; $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "Python's venv module does not work here; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }; }
-	@echo "Installing into $(VENV) (about 5 minutes and 8 GB the first time)"
-	@rm -f $@; { $(BIN)/python -m pip install --progress-bar off -c constraints.txt -e '.[all]' 2>&1 || echo "pip: failed"; } | \
+	@echo "Installing into $(VENV) (3 GB to download, 7 GB on disk the first time)"
+	@rm -f $@; { $(BIN)/python -m pip install --progress-bar off --no-compile -c constraints.txt -e '.[all]' 2>&1 || echo "pip: failed"; } | \
 	  awk '/^Collecting/ { printf "  %4d  %s\n", ++n, $$2 } \
 	    /^ *Downloading/ && !/\.metadata/ { print "        downloading " $$2, $$3, $$4 } \
 	    /^Installing collected/ { print "  unpacking " NF - 3 " packages" } \
