@@ -257,7 +257,8 @@ def write_mp4_frames(path: str | Path, frames: Iterable[np.ndarray], fps: float,
                 frame, rate = _checked(frame[None], fps)
                 frame = np.pad(frame[0], ((0, frame.shape[1] % 2), (0, frame.shape[2] % 2), (0, 0)), mode="edge")
                 if stream is None:
-                    stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": preset, "threads": "1"})
+                    coding = {"crf": str(crf), "preset": preset, "threads": "1"}  # one thread: the same bytes everywhere
+                    stream = container.add_stream("libx264", rate=rate, options=coding)
                     stream.height, stream.width, stream.pix_fmt = *frame.shape[:2], "yuv420p"
                 if frame.shape[:2] != (stream.height, stream.width):
                     raise ValueError(f"a frame of {frame.shape[:2]} px in a video of {(stream.height, stream.width)} px")
