@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from echolib.clinic.outputs import summary, write_outputs
@@ -35,7 +34,7 @@ class Row:
 
 
 def segment_files(clips: Sequence[Path], out: Path, segmenter: Segmenter, *, anonymous: bool = False, fps: float = math.nan,
-                  spacing_mm: float = math.nan, device: str = "auto", say: Callable[[str], None] = partial(print, flush=True)) -> list[Row]:
+                  spacing_mm: float = math.nan, device: str = "auto", say: Callable[[str], None] = print) -> list[Row]:
     """Segment clips one after the other and write a folder for each, and ``cohort.csv`` over all.
 
     The table is written anew after every clip, so a killed run leaves one that is true of what was done.
@@ -82,7 +81,8 @@ def clip_names(clips: Sequence[Path], anonymous: bool) -> list[str]:
     return names
 
 
-def _one(path: Path, out: Path, name: str, segmenter: Segmenter, anonymous: bool, fps: float, spacing_mm: float, device: str) -> Row:
+def _one(path: Path, out: Path, name: str, segmenter: Segmenter, anonymous: bool, fps: float, spacing_mm: float,
+         device: str) -> Row:
     try:
         clip = open_clip(path, shown_as=name if anonymous else None)
         result = segment(clip, clip.fps if math.isnan(fps) else fps, clip.spacing_mm if math.isnan(spacing_mm) else spacing_mm,
@@ -94,8 +94,8 @@ def _one(path: Path, out: Path, name: str, segmenter: Segmenter, anonymous: bool
     write_outputs(result, out / name)
     numbers = summary(result)
     values = {"clip": name, "status": "done", "frames": numbers["frames"], "frames_per_second": numbers["frames_per_second"],
-              "spacing_mm": numbers["spacing_mm"], "ef_percent": numbers["ef_percent"]["mean"], "ef_sd": numbers["ef_percent"]["sd"],
-              "beats": numbers["ef_percent"]["beats"], "edv_ml": numbers["edv_ml"], "esv_ml": numbers["esv_ml"],
+              "spacing_mm": numbers["spacing_mm"], "ef_percent": numbers["ef_percent"]["mean"],
+              "ef_sd": numbers["ef_percent"]["sd"], "beats": numbers["ef_percent"]["beats"], "edv_ml": numbers["edv_ml"], "esv_ml": numbers["esv_ml"],
               "heart_rate_per_minute": numbers["heart_rate_per_minute"], "problem": "",
               "flags": " ".join(flag.code for flag in result.flags)}
     return Row({key: "" if values[key] is None else str(values[key]) for key in COLUMNS})
@@ -105,7 +105,8 @@ def _line(row: Row, seconds: float) -> str:
     v = row.values
     if row.failed:
         return f"{v['clip']}: FAILED: {v['problem']}"
-    ef = f"EF {float(v['ef_percent']):.0f} % ({v['beats']} beat{'s' if v['beats'] != '1' else ''})" if v["ef_percent"] else "no EF"
+    beats = "1 beat" if v["beats"] == "1" else f"{v['beats']} beats"
+    ef = f"EF {float(v['ef_percent']):.0f} % ({beats})" if v["ef_percent"] else "no EF"
     flags = f"; {v['flags'].replace(' ', ', ')}" if v["flags"] else ""
     return f"{v['clip']}: {v['frames']} frames, {ef}, {seconds:.1f} s{flags}"
 

@@ -13,10 +13,10 @@ from echolib.errors import ConfigError
 
 def segment_command(
     clips: Annotated[list[Path], typer.Argument(help="AVI, MP4, DICOM, NIfTI or NPY files", show_default=False)],
-    weights: Annotated[Path | None, typer.Option(help="a run's folder, a .safetensors file or a released checkpoint; default: the "
-                                                      "weights that come with the package")] = None,
+    weights: Annotated[Path | None, typer.Option(help="a run's folder, a .safetensors file or a released checkpoint; default: "
+                                                      "the weights that come with the package")] = None,
     out: Annotated[Path, typer.Option(help="folder for the results, one folder a clip")] = Path("segmented"),
-    anonymous: Annotated[bool, typer.Option("--anonymous", help="call the clips clip-001, clip-002, ... instead of by file name")] = False,
+    anonymous: Annotated[bool, typer.Option("--anonymous", help="call the clips clip-001 ... instead of by file name")] = False,
     fps: Annotated[float | None, typer.Option(help="frames per second, over what the files say", min=1, max=1000)] = None,
     spacing: Annotated[float | None, typer.Option(help="mm per pixel, over what the files say", min=0.01, max=10)] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "auto",
@@ -45,7 +45,8 @@ def train_default_command(
     clips: Annotated[int, typer.Option(help="simulated clips to learn from", min=4)] = 400,
     out: Annotated[Path | None, typer.Option(help="where to put the weights; default: into the package")] = None,
     cache: Annotated[Path, typer.Option(help="where the simulated clips are kept")] = Path("build/wide"),
-    width: Annotated[float, typer.Option(help="of the 3D U-Net-S", min=0.1, max=1.0)] = 0.35,
+    network: Annotated[str, typer.Option(help="one of models.build")] = "unet3d_s",
+    width: Annotated[float, typer.Option(help="of the network; 1 is as published", min=0.05, max=1.0)] = 0.5,
     frames: Annotated[int, typer.Option(help="frames of a clip")] = 16,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "auto",
@@ -55,6 +56,6 @@ def train_default_command(
     from echolib.clinic.train_default import DefaultSpec, train_default
     from echolib.clinic.weights import DEFAULT
 
-    spec = DefaultSpec(minutes=minutes, clips=clips, width=width, frames=frames, seed=seed)
+    spec = DefaultSpec(minutes=minutes, clips=clips, network=network, width=width, frames=frames, seed=seed)
     record = train_default(spec, cache, out or DEFAULT, device=device, workers=workers, say=typer.echo)
     typer.echo(f"Dice {record['validation']['dice_mean']:.3f} on held-out simulated clips; {record['bytes'] / 2 ** 20:.1f} MiB")

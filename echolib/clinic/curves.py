@@ -11,7 +11,7 @@ from echolib.clinic.result import Segmentation
 
 #: Okabe-Ito: the curve, end-diastole, end-systole.
 CURVE, ED, ES = "#0072B2", "#009E73", "#D55E00"
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 14, 34
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
@@ -22,7 +22,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     power = 10.0 ** np.floor(np.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
     first = np.ceil(low / step - 1e-9)
-    return [float(f"{k * step:.12g}") for k in np.arange(first, high / step + 1e-9)]
+    return [float(f"{k * step:.12g}") + 0.0 for k in np.arange(first, high / step + 1e-9)]
 
 
 class Plot:
@@ -58,13 +58,13 @@ class Plot:
         self.parts.append(f'<path d="{"".join(commands)}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
 
     def mark(self, x: float, y: float, kind: str) -> None:
-        """A marker: end-diastole points up, end-systole down, so that colour is not needed to tell them apart."""
+        """A marker: end-diastole above the curve, end-systole below it, so that colour is not needed to tell them apart."""
         a, b = self.px(x, y)
         s = -1 if kind == "ED" else 1
         shape = f"M{a:.1f} {b + 3 * s:.1f}l-5 {9 * s}l10 0z"
         self.parts.append(f'<path d="{shape}" fill="{ED if kind == "ED" else ES}"/>')
         self.parts.append(f'<text x="{a:.1f}" y="{b + (-16 if kind == "ED" else 23):.1f}" text-anchor="middle" '
-                          f'fill="{ED if kind == "ED" else ES}">{kind}</text>')
+                          f'font-weight="bold" fill="{ED if kind == "ED" else ES}">{kind}</text>')
 
     def cursor(self, name: str) -> None:
         """A vertical line that a script may move; it starts at the left."""
@@ -89,7 +89,8 @@ class Plot:
                     f'{html.escape(self.labels[0])}</text><text x="12" y="{middle:.0f}" text-anchor="middle" '
                     f'transform="rotate(-90 12 {middle:.0f})">{html.escape(self.labels[1])}</text>')
         attribute = f' id="{name}"' if name else ""
-        return (f'<svg{attribute} viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{html.escape(title, quote=True)}" '
+        label = html.escape(title, quote=True)
+        return (f'<svg{attribute} viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{label}" '
                 f'font-family="sans-serif" font-size="11" fill="#333">{"".join(axis + self.parts)}</svg>')
 
 
@@ -114,8 +115,9 @@ def area_svg(segmentation: Segmentation, *, size: tuple[int, int] = (640, 230), 
     visible = np.where(area > 0, area, np.nan)[part]
     known = visible[np.isfinite(visible)]
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    margin = max(0.22 * (high - low), 0.02 * high, 1e-6)
-    plot = Plot((times[shown.start], times[shown.stop - 1]), (max(0.0, low - margin), high + margin), size, ("time (s)", f"LV area ({unit})"))
+    margin = max(0.3 * (high - low), 0.02 * high, 1e-6)  # room for the markers
+    plot = Plot((times[shown.start], times[shown.stop - 1]), (max(0.0, low - margin), high + margin), size,
+                ("time (s)", f"LV area ({unit})"))
     plot.line(times[part], visible, CURVE)
     for beat in segmentation.beats:
         for kind, frame in (("ED", beat.ed), ("ES", beat.es)):

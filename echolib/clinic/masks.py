@@ -1,9 +1,9 @@
 """From probabilities to one ventricle per frame: what anatomy allows and a network does not know.
 
-Three steps, in this order. The probability is averaged over about 0.06 s (one frame at 30 fps, three at 50, five at 80), which removes
-flicker of single frames and, at a heart's speed, moves no border by more than a fraction of a pixel. On each frame one
-part is kept: the one that most often is ventricle in the whole clip, so that an island in the right heart that
-is large on a single frame does not win. Its holes are filled: a papillary muscle belongs to the cavity.
+Three steps, in this order. The probability is averaged over about 0.06 s (one frame at 30 fps, three at 50, five at 80),
+which removes flicker of single frames and, at a heart's speed, moves no border by more than a fraction of a pixel. On
+each frame one part is kept: the one that most often is ventricle in the whole clip, so that an island in the right heart
+that is large on a single frame does not win. Its holes are filled: a papillary muscle belongs to the cavity.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from echolib.clinic.result import Segmentation
 from echolib.data.video import write_mp4_frames
 from echolib.files import write_atomic
 
-DISCLAIMER = ("For research. Not a medical device: not tested or approved for diagnosis or treatment. Every number here comes from "
-              "automatic outlines that nobody has checked.")
+DISCLAIMER = ("For research. Not a medical device: not tested or approved for diagnosis or treatment. Every number here comes "
+              "from automatic outlines that nobody has checked.")
 
 
 def write_outputs(segmentation: Segmentation, folder: Path) -> None:
@@ -33,11 +33,12 @@ def write_outputs(segmentation: Segmentation, folder: Path) -> None:
         OSError: the disk is full or the folder cannot be written.
     """
     with finished_folder(folder) as part:
-        write_mp4_frames(part / "overlay.mp4", overlay_frames(segmentation), segmentation.fps, crf=21)
+        write_mp4_frames(part / "overlay.mp4", overlay_frames(segmentation), segmentation.fps, crf=21, preset="veryfast")
         _write_masks(segmentation, part / "masks.nii.gz")
         write_atomic(part / "beats.csv", beats_csv(segmentation))
         write_atomic(part / "area.csv", _area_csv(segmentation))
-        write_atomic(part / "summary.json", json.dumps(summary(segmentation), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        text = json.dumps(summary(segmentation), indent=1, ensure_ascii=False, allow_nan=False)
+        write_atomic(part / "summary.json", text + "\n")
         write_atomic(part / "report.html", build_report(segmentation, (part / "overlay.mp4").read_bytes(), DISCLAIMER))
 
 
@@ -49,8 +50,8 @@ def summary(segmentation: Segmentation) -> dict:
         "clip": segmentation.name, "frames": len(segmentation.frames), "frames_per_second": _number(segmentation.fps, 3),
         "height_px": segmentation.source_shape[0], "width_px": segmentation.source_shape[1],
         "spacing_mm": _number(segmentation.spacing_mm, 5),
-        "ef_percent": {"mean": _number(segmentation.ef, 1), "sd": _number(sd, 1), "low": _number(low, 1), "high": _number(high, 1),
-                       "beats": len(segmentation.beats), "whole_beats": segmentation.complete},
+        "ef_percent": {"mean": _number(segmentation.ef, 1), "sd": _number(sd, 1), "low": _number(low, 1),
+                       "high": _number(high, 1), "beats": len(segmentation.beats), "whole_beats": segmentation.complete},
         "edv_ml": _number(np.mean([b.edv for b in segmentation.beats]) if segmentation.beats else math.nan, 1),
         "esv_ml": _number(np.mean([b.esv for b in segmentation.beats]) if segmentation.beats else math.nan, 1),
         "heart_rate_per_minute": _number(segmentation.heart_rate, 1),
@@ -67,7 +68,8 @@ def _number(value: float, digits: int) -> float | None:
 def beats_csv(segmentation: Segmentation) -> str:
     """One row a beat; empty cells are not known."""
     unit = "cm2" if segmentation.has_scale else "px2"
-    rows = [["beat", "ed_frame", "es_frame", "ed_s", "es_s", "rr_s", "edv_ml", "esv_ml", f"ed_area_{unit}", f"es_area_{unit}", "ef_percent"]]
+    rows = [["beat", "ed_frame", "es_frame", "ed_s", "es_s", "rr_s", "edv_ml", "esv_ml", f"ed_area_{unit}", f"es_area_{unit}",
+             "ef_percent"]]
     for number, b in enumerate(segmentation.beats, start=1):
         values = (_number(b.ed_s, 4), _number(b.es_s, 4), _number(b.rr_s, 4), _number(b.edv, 2), _number(b.esv, 2),
                   _number(b.ed_area, 3), _number(b.es_area, 3), _number(b.ef, 2))

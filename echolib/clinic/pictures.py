@@ -21,7 +21,7 @@ def zoom_of(segmentation: Segmentation) -> int:
 
 
 def overlay_frames(segmentation: Segmentation) -> Iterator[np.ndarray]:
-    """The cone with the outline on it, frame by frame: (h, w, 3) uint8 RGB; ED and ES frames have outlines of their own colour."""
+    """The cone with the outline on it, frame by frame: (h, w, 3) uint8 RGB; ED and ES frames have their own colours."""
     zoom = zoom_of(segmentation)
     special = {beat.ed: ED_CONTOUR for beat in segmentation.beats} | {beat.es: ES_CONTOUR for beat in segmentation.beats}
     for t, (picture, mask) in enumerate(zip(segmentation.display, segmentation.display_masks(zoom), strict=True)):
@@ -35,5 +35,5 @@ def draw_outline(picture: np.ndarray, mask: np.ndarray | None, zoom: int, colour
     rgb = np.repeat(shown[..., None], 3, axis=-1)
     if mask is not None and mask.any():
         lines = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
-        cv2.drawContours(rgb, lines, -1, colour, max(1, rgb.shape[0] // 300), cv2.LINE_AA)
+        cv2.drawContours(rgb, lines, -1, colour, max(1, rgb.shape[0] // 180), cv2.LINE_AA)
     return rgb

@@ -61,14 +61,15 @@ def _beat_flags(beats: list[HeartBeat], complete: bool, seconds: float) -> list[
     if not beats:
         return [Flag("no_contraction", "The LV area hardly changes: no contraction was found, so there is no EF.")]
     if not complete:
-        return [Flag("no_full_beat", f"The clip ({seconds:.1f} s) holds less than one whole beat: the EF compares its largest and "
-                     "its smallest area.")]
+        return [Flag("no_full_beat", f"The clip ({seconds:.1f} s) holds less than one whole beat: the EF compares its largest "
+                     "and its smallest area.")]
     flags, fractions = [], [beat.ef for beat in beats]
     if max(fractions) - min(fractions) > 10:
-        flags.append(Flag("beats_differ", f"EF differs by {max(fractions) - min(fractions):.0f} points between beats: an irregular "
-                          "rhythm, probe motion, or unstable outlines."))
+        flags.append(Flag("beats_differ", f"EF differs by {max(fractions) - min(fractions):.0f} points between beats: an "
+                          "irregular rhythm, probe motion, or unstable outlines."))
     if not 10 <= np.mean(fractions) <= 82:
-        flags.append(Flag("implausible_ef", f"An EF of {np.mean(fractions):.0f} % is outside what hearts do: look at the outlines."))
+        flags.append(Flag("implausible_ef", f"An EF of {np.mean(fractions):.0f} % is outside what hearts do: look at the "
+                          "outlines."))
     return flags
 
 
@@ -84,9 +85,9 @@ def _shape_flags(masks: np.ndarray, beats: list[HeartBeat]) -> list[Flag]:
         return []
     ratio, travel = float(np.median(ratios)), float(np.median(travels))
     if ratio < SHORTEST_SHAPE or travel > APEX_TRAVEL:
-        return [Flag("foreshortening", f"Foreshortening suspected: length over width is {ratio:.2f} at end-diastole (1.4 or more is "
-                     f"usual) and the apex moves by {100 * travel:.0f} % of the length (20 % or less is usual). Volumes would be too "
-                     "small.")]
+        return [Flag("foreshortening", f"Foreshortening suspected: length over width is {ratio:.2f} at end-diastole (1.4 or "
+                     f"more is usual) and the apex moves by {100 * travel:.0f} % of the length (20 % or less is usual). Volumes "
+                     "would be too small.")]
     return []
 
 
@@ -105,8 +106,8 @@ def _image_flags(frames: np.ndarray, probabilities: np.ndarray, masks: np.ndarra
     if lit.size and (lit > 24).mean() < 0.04:
         flags.append(Flag("dark", "The image is very dark: little tissue can be seen."))
     if sector.coloured > 0.02:
-        flags.append(Flag("colour", f"{100 * sector.coloured:.0f} % of the cone is coloured at some time (colour Doppler or a tinted "
-                          "display); outlines are made for grey images."))
+        flags.append(Flag("colour", f"{100 * sector.coloured:.0f} % of the cone is coloured at some time (colour Doppler or a "
+                          "tinted display); outlines are made for grey images."))
     return flags
 
 

@@ -21,7 +21,8 @@ h1{font-size:1.35rem;margin:.2rem 0}h2{font-size:1.05rem;margin:1.1rem 0 .3rem}
 .numbers{display:flex;flex-wrap:wrap;gap:.6rem 2.2rem;margin:.7rem 0}.numbers div{min-width:7rem}
 .numbers b{display:block;font-size:1.6rem;line-height:1.2}.numbers span{color:#555;font-size:.85rem}
 .row{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}figure{margin:0}figcaption{font-size:.85rem;color:#444}
-video,.still img{background:#000;max-width:100%}.wide{flex:1 1 24rem}svg{width:100%;height:auto}
+.loop{flex:1.5 1 17rem}.still{flex:1 1 11rem}video,.still img{background:#000;width:100%;height:auto}
+.curve{flex:640 1 20rem}.spectrum{flex:380 1 12rem}svg{width:100%;height:auto}
 table{border-collapse:collapse;font-size:.92rem}caption{text-align:left;color:#444;font-size:.85rem;padding-bottom:.2rem}
 th,td{padding:.15rem .6rem;border-bottom:1px solid #ddd;text-align:right}thead th{border-bottom:1px solid #666}
 ul.flags{padding-left:1.1rem;margin:.3rem 0}.warning::marker{content:"\\26A0  "}.note::marker{content:"\\2022  "}
@@ -61,15 +62,15 @@ def build_report(segmentation: Segmentation, overlay_mp4: bytes, disclaimer: str
     parts = [
         f"<h1>Left ventricle: {name}</h1>", f'<p class="notice" role="note">{html.escape(disclaimer)}</p>',
         _numbers(segmentation), _flags(segmentation),
-        '<div class="row"><figure><video id="cine" controls loop muted autoplay playsinline width="380" '
+        '<div class="row"><figure class="loop"><video id="cine" controls loop muted autoplay playsinline '
         f'aria-label="Cine loop of {name} with the outline of the left ventricle" src="data:video/mp4;base64,{loop}"></video>'
         f"<figcaption>The clip with the outline on every frame ({len(segmentation.frames)} frames, "
         f"{segmentation.fps:.4g} per second).</figcaption></figure>{_stills(segmentation)}</div>",
         "<h2>Area curve and spectrum</h2>",
-        f'<div class="row"><figure class="wide" style="flex-grow:1.7">{curve}<figcaption>LV area on every frame with end-diastole (ED) '
-        "and end-systole (ES) of each beat. The dashed line follows the loop; click to go to a moment.</figcaption></figure>"
-        f'<figure class="wide">{spectrum_svg(segmentation.frequency, segmentation.magnitude * factor, unit)}<figcaption>Spectrum of '
-        "the area curve.</figcaption></figure></div>",
+        f'<div class="row"><figure class="curve">{curve}<figcaption>LV area on every frame with end-diastole (ED) and '
+        "end-systole (ES) of each beat. The dashed line follows the loop; click to go to a moment.</figcaption></figure>"
+        f'<figure class="spectrum">{spectrum_svg(segmentation.frequency, segmentation.magnitude * factor, unit)}'
+        "<figcaption>Spectrum of the area curve.</figcaption></figure></div>",
         "<h2>Beats</h2>", _beats(segmentation), "<h2>How this was made</h2>", _method(segmentation),
     ]
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -97,8 +98,9 @@ def _numbers(segmentation: Segmentation) -> str:
     cells = [("Ejection fraction", _shown(segmentation.ef, 0, "%"), spread), ("End-diastolic volume", _shown(edv, 0, "mL"), why),
              ("End-systolic volume", _shown(esv, 0, "mL"), why),
              ("Heart rate", _shown(segmentation.heart_rate, 0, "/min"), "from end-diastole to end-diastole")]
-    return '<div class="numbers">' + "".join(
-        f"<div>{html.escape(head)}<b>{html.escape(value)}</b><span>{html.escape(below)}</span></div>" for head, value, below in cells) + "</div>"
+    boxes = "".join(f"<div>{html.escape(head)}<b>{html.escape(value)}</b><span>{html.escape(below)}</span></div>"
+                    for head, value, below in cells)
+    return f'<div class="numbers">{boxes}</div>'
 
 
 def _flags(segmentation: Segmentation) -> str:
@@ -113,11 +115,12 @@ def _stills(segmentation: Segmentation) -> str:
     if beat is None:
         return ""
     zoom, out = zoom_of(segmentation), []
-    masks = {t: mask for t, mask in enumerate(segmentation.display_masks(zoom)) if t in (beat.ed, beat.es)}
+    height, width = segmentation.display.shape[1:]
     for kind, frame, colour in (("End-diastole", beat.ed, ED_CONTOUR), ("End-systole", beat.es, ES_CONTOUR)):
-        rgb = draw_outline(segmentation.display[frame], masks[frame], zoom, colour)
+        mask = segmentation.mask_in(frame, zoom, (zoom * height, zoom * width))
+        rgb = draw_outline(segmentation.display[frame], mask, zoom, colour)
         png = base64.b64encode(cv2.imencode(".png", rgb[..., ::-1])[1].tobytes()).decode()
-        out.append(f'<figure class="still"><img width="260" alt="{kind}, frame {frame}, with the outline of the left ventricle" '
+        out.append(f'<figure class="still"><img alt="{kind}, frame {frame}, with the outline of the left ventricle" '
                    f'src="data:image/png;base64,{png}"><figcaption>{kind}: frame {frame}, {frame / segmentation.fps:.2f} s'
                    "</figcaption></figure>")
     return "".join(out)
@@ -129,8 +132,9 @@ def _beats(segmentation: Segmentation) -> str:
     unit = segmentation.areas[1]
 
     def row(number: int, b: HeartBeat) -> list[str]:
-        return [str(number), f"{b.ed} ({b.ed_s:.2f} s)", f"{b.es} ({b.es_s:.2f} s)", _shown(b.rr_s, 2, "s"), _shown(b.edv, 1, "mL"),
-                _shown(b.esv, 1, "mL"), f"{b.ed_area:.1f} {unit}", f"{b.es_area:.1f} {unit}", f"{b.ef:.1f} %"]
+        return [str(number), f"{b.ed} ({b.ed_s:.2f} s)", f"{b.es} ({b.es_s:.2f} s)", _shown(b.rr_s, 2, "s"),
+                _shown(b.edv, 1, "mL"), _shown(b.esv, 1, "mL"),
+                f"{b.ed_area:.1f} {unit}", f"{b.es_area:.1f} {unit}", f"{b.ef:.1f} %"]
 
     return table(["beat", "ED frame", "ES frame", "to next ED", "EDV", "ESV", "ED area", "ES area", "EF"],
                  [row(n, b) for n, b in enumerate(segmentation.beats, start=1)], "Frames are counted from 0.")
@@ -139,8 +143,9 @@ def _beats(segmentation: Segmentation) -> str:
 def _method(segmentation: Segmentation) -> str:
     network = {key: html.escape(value) for key, value in segmentation.network.items()}
     scale = f"{segmentation.spacing_mm:.4g} mm per px" if segmentation.has_scale else "pixel spacing unknown"
-    return (f"<p>The ultrasound cone was cut out of the clip ({segmentation.source_shape[1]} × {segmentation.source_shape[0]} px, {scale}); "
-            f"nothing outside it was used or kept. Network: {network['architecture']}; {network['origin']} "
-            f"(checksum {network['sha256']}). <b>It was trained on: {network['trained_on']}</b> Volumes: single-plane method of disks, "
-            "20 disks; each is the median of the frame and its two neighbours. EF = 100 (EDV − ESV) / EDV, beat by beat. "
+    height, width = segmentation.source_shape
+    return (f"<p>The ultrasound cone was cut out of the clip ({width} × {height} px, {scale}); nothing outside it was used or "
+            f"kept. Network: {network['architecture']}; {network['origin']} (checksum {network['sha256']}). <b>It was trained on: "
+            f"{network['trained_on']}</b> Volumes: single-plane method of disks, 20 disks; each is the median of the frame and "
+            "its two neighbours. EF = 100 (EDV − ESV) / EDV, beat by beat. "
             f"Software: echolib {__version__}.</p>")

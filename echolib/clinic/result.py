@@ -133,21 +133,25 @@ class Segmentation:
 
     def source_masks(self) -> Iterator[np.ndarray]:
         """The LV cavity in the clip's own frame, frame by frame: (H, W) bool."""
-        return self._mapped(np.eye(2, 3), self.source_shape)
+        return (self._mapped(t, np.eye(2, 3), self.source_shape) for t in range(len(self.masks)))
 
     def display_masks(self, zoom: int = 1) -> Iterator[np.ndarray]:
         """The LV cavity on ``display`` enlarged ``zoom`` times, frame by frame: (zoom*h, zoom*w) bool."""
-        enlarge = np.array([[zoom, 0, (zoom - 1) / 2], [0, zoom, (zoom - 1) / 2]])
         height, width = self.display.shape[1:]
-        return self._mapped(compose(enlarge, self.to_display), (zoom * height, zoom * width))
+        return (self.mask_in(t, zoom, (zoom * height, zoom * width)) for t in range(len(self.masks)))
 
-    def _mapped(self, source_to_target: np.ndarray, shape: tuple[int, int]) -> Iterator[np.ndarray]:
-        """Masks in another frame: the probability is interpolated and cut at one half, so that contours stay smooth."""
+    def mask_in(self, frame: int, zoom: float, shape: tuple[int, int]) -> np.ndarray:
+        """The LV cavity of one frame on its ``display`` picture enlarged ``zoom`` times: ``shape`` bool."""
+        enlarge = np.array([[zoom, 0, (zoom - 1) / 2], [0, zoom, (zoom - 1) / 2]])
+        return self._mapped(frame, compose(enlarge, self.to_display), shape)
+
+    def _mapped(self, frame: int, source_to_target: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """A mask in another frame: the probability is interpolated and cut at one half, so that contours stay smooth."""
         matrix = compose(source_to_target, invert(self.to_frame))
-        for probability, mask in zip(self.probabilities, self.masks, strict=True):
-            p = probability.astype(np.float32)
-            field = np.where(mask, np.maximum(p, 0.55), np.minimum(p, 0.45))  # the cleaned mask decides, p shapes the edge
-            yield cv2.warpAffine(field, matrix, (shape[1], shape[0]), flags=cv2.INTER_LINEAR) > 0.5
+        p = self.probabilities[frame].astype(np.float32)
+        # The cleaned mask decides, the probability shapes the edge.
+        field = np.where(self.masks[frame], np.maximum(p, 0.55), np.minimum(p, 0.45))
+        return cv2.warpAffine(field, matrix, (shape[1], shape[0]), flags=cv2.INTER_LINEAR) > 0.5
 
 
 def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:

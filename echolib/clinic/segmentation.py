@@ -29,7 +29,8 @@ LEAST_CHANGE = 0.1
 
 
 def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spacing_mm: float = math.nan, *,
-            weights: Segmenter | str | Path | None = None, name: str = "clip", device: str = "auto", batch: int = 4) -> Segmentation:
+            weights: Segmenter | str | Path | None = None, name: str = "clip", device: str = "auto",
+            batch: int = 4) -> Segmentation:
     """Find the left ventricle on every frame of an apical clip, and from it the beats and the ejection fraction.
 
     Args:
@@ -52,8 +53,8 @@ def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spa
     notes = []
     if math.isnan(fps):
         fps = ASSUMED_FPS
-        notes.append(Flag("frame_rate_assumed", f"The file does not say its frame rate; {fps:g} frames per second were assumed. Times "
-                          "and heart rate depend on it, the EF hardly does.", "note"))
+        notes.append(Flag("frame_rate_assumed", f"The file does not say its frame rate; {fps:g} frames per second were assumed. "
+                          "Times and heart rate depend on it, the EF hardly does.", "note"))
     elif fps < 20:
         notes.append(Flag("low_frame_rate", f"Only {fps:.3g} frames per second: end-systole may fall between two frames."))
     if math.isnan(spacing_mm):
@@ -76,7 +77,8 @@ def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spa
     area = masks.sum((1, 2)).astype(float)
     volumes = disk_volumes(masks, (spacing_mm if math.isfinite(spacing_mm) else 10.0) / scale)
     beats, complete = _beats(area, volumes, fps, spacing_mm, scale)
-    flags = find_flags(frames, probabilities, masks, area, fps, sector, cone_in_frame(sector, to_frame, segmenter.size), beats, complete)
+    cone = cone_in_frame(sector, to_frame, segmenter.size)
+    flags = find_flags(frames, probabilities, masks, area, fps, sector, cone, beats, complete)
     curve = _bridged(area) / scale ** 2
     frequency, magnitude = area_spectrum(curve, fps) if len(curve) >= 4 else (np.zeros(1), np.zeros(1))
     return Segmentation(name=name, fps=float(fps), spacing_mm=float(spacing_mm), source_shape=sector.mask.shape, frames=frames,

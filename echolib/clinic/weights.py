@@ -81,7 +81,7 @@ def load_segmenter(weights: str | Path | None = None, *, default: Path = DEFAULT
 
 
 def save_segmenter(model: nn.Module, path: Path, *, network: str, width: float, frames: int, period: int, size: int,
-                   trained_on: str, record: dict | None = None) -> None:
+                   trained_on: str, record: dict | None = None, half: bool = False) -> None:
     """Write weights that say what they are, and beside them their record with the file's checksum.
 
     Args:
@@ -90,9 +90,11 @@ def save_segmenter(model: nn.Module, path: Path, *, network: str, width: float, 
         network, width, frames, period, size: see :class:`Segmenter`.
         trained_on: one or two sentences for the report.
         record: how it was trained and what it scored; None writes no record.
+        half: store 16-bit floats, half the size; the network computes in 32 bits all the same.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    models.save_weights(model, path, {"network": network, "width": f"{width:g}", "frames": str(frames), "period": str(period),
+    state = {key: value.half() if half and value.is_floating_point() else value for key, value in model.state_dict().items()}
+    models.save_weights(state, path, {"network": network, "width": f"{width:g}", "frames": str(frames), "period": str(period),
                                       "size": str(size), "trained_on": trained_on})
     if record is not None:
         write_json(path.with_suffix(".json"), {**record, "sha256": _sha256(path), "bytes": path.stat().st_size})
@@ -117,8 +119,8 @@ def _of_file(path: Path, origin: str) -> Segmenter:
     entries = models.load_metadata(path)
     missing = [name for name in _ENTRIES if name not in entries]
     if missing:
-        raise WeightsError(f"{path.name}: the file does not say what network it belongs to (no {', '.join(missing)} in its header); "
-                           "give the run's folder with its spec.json instead")
+        raise WeightsError(f"{path.name}: the file does not say what network it belongs to (no {', '.join(missing)} in its "
+                           "header); give the run's folder with its spec.json instead")
     try:
         width, frames, period, size = (float(entries["width"]), *(int(entries[name]) for name in ("frames", "period", "size")))
         if period < 1:
@@ -152,8 +154,9 @@ def _of_run(folder: Path) -> Segmenter:
     phantom = spec.data.phantom
     data = (f"{phantom.train} simulated clips (phantom, preset {phantom.preset}, layout {spec.data.layout})" if phantom else
             f"the training split of {'EchoNet-Dynamic' if spec.data.layout == 'echonet' else 'CAMUS'}")
+    architecture = _architecture(spec.model.name, spec.model.width, spec.clip.frames, spec.clip.period)
     return Segmenter(model.eval(), spec.clip.frames, spec.clip.period, spec.data.size, f"run {spec.key} of the ledger",
-                     _architecture(spec.model.name, spec.model.width, spec.clip.frames, spec.clip.period), data, _sha256(path)[:16])
+                     architecture, data + ".", _sha256(path)[:16])
 
 
 def _released(path: Path) -> Segmenter:
@@ -167,7 +170,7 @@ def _released(path: Path) -> Segmenter:
         model = models.build(name, frames=32, size=112)
         model.load_state_dict(state)
         return Segmenter(model.eval(), 32, 1, 112, "a checkpoint released by the authors of SimLVSeg",
-                         _architecture(name, 1.0, 32, 1), "EchoNet-Dynamic (by its authors' account)", _sha256(path)[:16])
+                         _architecture(name, 1.0, 32, 1), "EchoNet-Dynamic, by its authors' account.", _sha256(path)[:16])
     raise WeightsError(problems[0])
 
 

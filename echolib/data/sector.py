@@ -96,7 +96,8 @@ def _variation(video: np.ndarray | Iterable[np.ndarray]) -> tuple[np.ndarray, np
         raise DataError("not a colour clip", value=video.shape, expected="(T >= 2, H, W, 3)")
     count, mean, square, colour = 0, None, None, None
     for frame in video:
-        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3 or (mean is not None and frame.shape[:2] != mean.shape):
+        other_size = mean is not None and frame.shape[:2] != mean.shape
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[-1] != 3 or other_size:
             raise DataError("not a frame of a colour clip", row=count + 1, value=f"{frame.dtype} {frame.shape}",
                             expected="uint8 (H, W, 3), one size")
         first, second, third = cv2.split(np.ascontiguousarray(frame))

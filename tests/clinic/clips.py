@@ -39,7 +39,7 @@ class DarkRegion(nn.Module):
         grey = clip[:, :1] * 0.196 + 0.128  # undo the normalisation, roughly
         flat = grey.transpose(1, 2).flatten(0, 1)
         near = F.avg_pool2d(flat, 5, 1, 2)
-        wide = F.avg_pool2d(flat, 61, 1, 30, count_include_pad=False)
+        wide = F.interpolate(F.avg_pool2d(F.avg_pool2d(flat, 8, 8), 7, 1, 3, count_include_pad=False), size=flat.shape[-2:])
         height, width = flat.shape[-2:]
         rows, columns = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
         middle = ((rows - 0.5) / 0.33) ** 2 + ((columns - 0.527) / 0.25) ** 2 < 1

@@ -1,0 +1,230 @@
+"""Train the default weights: a small 3-D U-Net on simulated clips alone, so that no data agreement stands behind them.
+
+The record beside the weights says what a run cost and reached. The run is bounded by time, not by steps; it may be stopped
+and started again at any moment, and more minutes go on from where fewer ended. Every frame carries its exact mask, so
+the loss sees all of them (dense supervision, unlike the papers').
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from echolib import models
+from echolib.clinic.segmentation import BRIGHTNESS, segment
+from echolib.clinic.strong_augment import strong_augment
+from echolib.clinic.weights import MOST_BYTES, Segmenter, save_segmenter
+from echolib.clinic.wide_clips import HELD_OUT, TRAIN, WideClip, clip_path, ensure_clips, read_clip
+from echolib.data.augment import normalise
+from echolib.errors import ConfigError, TrainingError
+from echolib.evaluation.metrics import dice
+from echolib.losses import dice_frame
+from echolib.models.weights import load_plain
+from echolib.training.predict import resolve_device
+
+
+@dataclass(frozen=True)
+class DefaultSpec:
+    """All that decides the weights but the machine's speed.
+
+    Attributes:
+        minutes: of training, simulation not counted.
+        clips: simulated clips to learn from.
+        held_out: simulated clips for the record's scores, never learned from.
+        length: frames of a simulated clip.
+        network, width, frames: the network and its clip.
+        batch: clips a step.
+        lr: largest learning rate; it rises for 2 % of the time and then falls as a half cosine.
+        decay: of the running mean of the weights, which is what is saved.
+        seed: of everything.
+    """
+
+    minutes: float = 60.0
+    clips: int = 400
+    held_out: int = 24
+    length: int = 64
+    network: str = "unet3d_s"
+    width: float = 0.5
+    frames: int = 16
+    batch: int = 4
+    lr: float = 2e-3
+    decay: float = 0.998
+    seed: int = 0
+
+    @property
+    def trained_on(self) -> str:
+        """For reports."""
+        return (f"{self.clips} simulated apical clips of {self.length} frames (echolib's phantom, preset wide, seed {self.seed}), no "
+                "patient's image among them.")
+
+
+def train_default(spec: DefaultSpec, cache: Path, out: Path, *, device: str = "auto", workers: int = 1,
+                  say: Callable[[str], None] = print) -> dict:
+    """Simulate, train, score and save.
+
+    Args:
+        spec: what to train.
+        cache: keeps the simulated clips and the checkpoint.
+        out: ``<name>.safetensors``; its record is ``<name>.json``.
+        device: where the network trains.
+        workers: processes that simulate.
+        say: takes lines of progress.
+
+    Returns:
+        The record.
+
+    Raises:
+        ConfigError: the weights would be larger than 10 MiB.
+        TrainingError: the loss is not finite, or the device is not there; the last checkpoint stays.
+    """
+    place = resolve_device(device)
+    model = models.build(spec.network, width=spec.width, frames=spec.frames, size=112, seed=spec.seed)
+    size = 2 * models.count_parameters(model)  # stored in 16 bits
+    if size > 0.98 * MOST_BYTES:
+        raise ConfigError(f"{spec.network} of width {spec.width:g} takes {size / 2 ** 20:.1f} MiB; expected at most 9.8 MiB")
+    ensure_clips(cache, TRAIN, spec.seed, spec.clips, spec.length, workers=workers, say=say)
+    ensure_clips(cache, HELD_OUT, spec.seed, spec.held_out, spec.length, workers=workers, say=say)
+    clips = [read_clip(clip_path(cache, TRAIN, spec.seed, number)) for number in range(spec.clips)]
+    averaged, steps, seconds = _fit(spec, model.to(place), clips, cache, place, say)
+
+    from echolib.reproduce.provenance import code_fingerprint, git_state, hardware, versions
+
+    commit, changed = git_state(Path(__file__).parent)
+    record = {"command": f"echolib train-default --minutes {spec.minutes:g} --clips {spec.clips} --network {spec.network} "
+                         f"--width {spec.width:g} --frames {spec.frames} --seed {spec.seed}",
+              "spec": asdict(spec), "trained_on": spec.trained_on, "parameters": models.count_parameters(averaged), "steps": steps,
+              "seconds": round(seconds, 1), "device": str(place.type), "hardware": hardware(), "versions": versions(),
+              "commit": commit, "uncommitted_changes": changed, "phantom_code": code_fingerprint(("phantom",)),
+              "validation": _score(spec, averaged, cache, place)}
+    save_segmenter(averaged, out, network=spec.network, width=spec.width, frames=spec.frames, period=1, size=112,
+                   trained_on=spec.trained_on, record=record, half=True)
+    return {**record, "bytes": out.stat().st_size}
+
+
+def _fit(spec: DefaultSpec, model: nn.Module, clips: list[WideClip], cache: Path, device: torch.device,
+         say: Callable[[str], None]) -> tuple[nn.Module, int, float]:
+    """Train until the minutes are used up; the network with the running mean of the weights, steps and seconds."""
+    averaged = models.build(spec.network, width=spec.width, frames=spec.frames, size=112, seed=spec.seed).to(device)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=1e-4)
+    checkpoint = cache / f"checkpoint-{spec.network}-{spec.width:g}-{spec.frames}-{spec.clips}-{spec.seed}.pt"
+    step, seconds = _resume(checkpoint, model, averaged, optimiser, say)
+    model.train()
+    budget, saved, told, losses = 60 * spec.minutes, time.perf_counter(), time.perf_counter(), []
+    while seconds < budget:
+        began = time.perf_counter()
+        progress = seconds / budget
+        for group in optimiser.param_groups:
+            group["lr"] = spec.lr * min(1.0, progress / 0.02 + 0.05) * max(0.5 + 0.5 * math.cos(math.pi * progress), 0.01)
+        chosen, clip, masks = make_batch(clips, spec, step, device)
+        logits = model(normalise(clip[:, None].expand(-1, 3, -1, -1, -1)))[:, 0]
+        loss = _loss(logits, masks)
+        if not torch.isfinite(loss):
+            raise TrainingError(f"the loss is {loss.item()} at step {step} (simulated clips {', '.join(map(str, chosen))}); the "
+                                f"last good state is {checkpoint.name}: start again to go on from there, or with a smaller rate")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        _average(averaged, model, min(spec.decay, (1 + step) / (10 + step)))
+        losses.append(float(loss.detach()))
+        step += 1
+        now = time.perf_counter()
+        seconds += now - began
+        if now - told > 30:
+            say(f"step {step}, {seconds / 60:.1f} of {spec.minutes:g} minutes, loss {np.mean(losses[-50:]):.3f}")
+            told = now
+        if now - saved > 60 or seconds >= budget:
+            _save(checkpoint, model, averaged, optimiser, step, seconds)
+            saved = now
+    return averaged.eval(), step, seconds
+
+
+def make_batch(clips: list[WideClip], spec: DefaultSpec, step: int, device: torch.device) -> tuple[list[int], Tensor, Tensor]:
+    """The batch of a step: numbers of its clips, (B, F, H, W) float in [0, 1] and bool, augmented. Seed and step decide it."""
+    rng = np.random.default_rng([spec.seed, 11, step])
+    chosen = rng.integers(len(clips), size=spec.batch).tolist()
+    frames, masks = [], []
+    for number in chosen:
+        one = clips[number]
+        most = max(1, (len(one.frames) - 1) // max(1, spec.frames - 1))
+        stride = int(rng.choice([1, 1, 2, 3][:min(4, most + 1)]))  # slower and faster hearts and frame rates
+        start = int(rng.integers(max(1, len(one.frames) - (spec.frames - 1) * stride)))
+        taken = np.minimum(start + stride * np.arange(spec.frames), len(one.frames) - 1)
+        if rng.random() < 0.15:  # half cycles are shown there and back, so a heart may run backwards
+            taken = taken[::-1]
+        pixels = one.frames[taken].astype(np.float32)
+        lit = pixels[pixels > 2]
+        frames.append(pixels * (BRIGHTNESS / 255 / max(float(np.percentile(lit, 95)) if lit.size else BRIGHTNESS, 1.0)))
+        masks.append(one.masks[taken])
+    generator = torch.Generator().manual_seed(int(rng.integers(2 ** 31)))
+    clip = torch.from_numpy(np.stack(frames)).clamp_(0, 1).to(device)
+    return chosen, *strong_augment(clip, torch.from_numpy(np.stack(masks)).to(device), generator)
+
+
+def _loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Soft Dice of every frame plus cross-entropy, which alone has a gradient where the two do not overlap at all."""
+    flat, target = logits.flatten(0, 1), masks.flatten(0, 1)
+    return dice_frame(flat, target) + F.binary_cross_entropy_with_logits(flat.float(), target.float())
+
+
+@torch.no_grad()
+def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
+    for mean, now in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(now, 1 - decay)
+        else:
+            mean.copy_(now)
+
+
+def _save(path: Path, model: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer, step: int,
+          seconds: float) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        torch.save({"model": model.state_dict(), "averaged": averaged.state_dict(), "optimiser": optimiser.state_dict(),
+                    "step": step, "seconds": seconds}, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _resume(path: Path, model: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer,
+            say: Callable[[str], None]) -> tuple[int, float]:
+    if not path.is_file():
+        return 0, 0.0
+    state = load_plain(path)
+    try:
+        model.load_state_dict(state["model"])
+        averaged.load_state_dict(state["averaged"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, seconds = int(state["step"]), float(state["seconds"])
+    except (KeyError, TypeError, ValueError, RuntimeError):
+        raise TrainingError(f"{path.name} is no checkpoint of this training; delete it to start anew") from None
+    say(f"going on from step {step}, {seconds / 60:.1f} minutes")
+    return step, seconds
+
+
+def _score(spec: DefaultSpec, model: nn.Module, cache: Path, device: torch.device) -> dict:
+    """Dice and EF error on the held-out clips, through the whole of :func:`~echolib.clinic.segmentation.segment`."""
+    segmenter = Segmenter(model, spec.frames, 1, 112, "", "", "", "")
+    scores, errors = [], []
+    for number in range(spec.held_out):
+        clip = read_clip(clip_path(cache, HELD_OUT, spec.seed, number))
+        result = segment(clip.frames, clip.fps, clip.spacing_mm, weights=segmenter, device=str(device))
+        pairs = zip(result.source_masks(), clip.masks, strict=True)
+        scores.append(float(np.mean([dice(found, truth) for found, truth in pairs])))
+        if result.beats:
+            errors.append(abs(result.ef - clip.ef))
+    return {"data": f"{spec.held_out} other simulated clips, preset wide", "dice_mean": round(float(np.mean(scores)), 4),
+            "dice_sd": round(float(np.std(scores)), 4), "dice_worst": round(min(scores), 4),
+            "ef_mae_points": round(float(np.mean(errors)), 2) if errors else None, "clips_with_ef": len(errors)}
+
+
