@@ -11,12 +11,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from echolib.clinic.command import segment_command, train_default_command
 from echolib.errors import EcholibError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Reproducible companion to SimLVSeg: phantoms, checks, runs and the book.")
 phantom_app = typer.Typer(no_args_is_help=True, help="Write a simulated cohort in the exact layout of a real data set.")
 app.add_typer(phantom_app, name="phantom")
+app.command("segment")(segment_command)
+app.command("train-default")(train_default_command)
 console = Console()
 
 

@@ -18,6 +18,7 @@ from echolib.data.truth import read_truth
 from echolib.phantom.clip import SimulatedClip
 from echolib.phantom.presets import ClipParameters
 from echolib.plots import COLOURS
+from echolib.reproduce.pages import html_table
 
 
 def gallery(store: ClipStore, folder: Path, count: int, columns: int) -> Figure:
@@ -38,7 +39,7 @@ def films(store: ClipStore, folder: Path, studies: Sequence[str]) -> HTML:
         truth, fps = read_truth(folder, study), float(store.studies.fps[study])
         frames = plots.overlay(np.asarray(store.video(study)), truth=truth.masks)
         loops.append(plots.cine(frames, fps, f"EF {truth.ef:.0f} %, {len(frames)} frames at {fps:.0f} per second.",
-                                f"Cine loop of a phantom with ejection fraction {truth.ef:.0f} % and its true LV border", width=224))
+                                f"Cine loop of a phantom with ejection fraction {truth.ef:.0f} % and its true LV border", 224))
     return plots.side_by_side(*loops)
 
 
@@ -55,20 +56,18 @@ def statistics_table(table: pd.DataFrame) -> HTML:
     def number(value: float) -> str:
         return "–" if not np.isfinite(value) else f"{value:.3g}"
 
-    rows = "".join(
-        f'<tr><th scope="row">{html.escape(r.statistic)}</th><td>{number(r.value)}</td><td>{number(r.low)} – {number(r.high)}</td>'
-        f'<td><span class="echo-chip echo-{"exact" if r.ok else "differs"}">{"in range" if r.ok else "out of range"}</span></td>'
-        f"<td>{html.escape(r.source)}</td></tr>" for r in table.itertuples())
-    return HTML('<div class="echo-scroll" tabindex="0" role="region" aria-label="Acceptance statistics"><table class="echo-claims">'
-                f"<caption>{int(table.ok.sum())} of {len(table)} acceptance statistics in range</caption><thead><tr>"
-                '<th scope="col">Statistic</th><th scope="col">Phantom</th><th scope="col">Range</th><th scope="col">Met</th>'
-                f'<th scope="col">Source of the range</th></tr></thead><tbody>{rows}</tbody></table></div>')
+    rows = [(html.escape(r.statistic), number(r.value), f"{number(r.low)} – {number(r.high)}",
+             f'<span class="echo-chip echo-{"exact" if r.ok else "differs"}">{"in range" if r.ok else "out of range"}</span>',
+             html.escape(r.source)) for r in table.itertuples()]
+    return HTML(html_table(f"{int(table.ok.sum())} of {len(table)} acceptance statistics in range",
+                           ("Statistic", "Phantom", "Range", "Met", "Source of the range"), rows, "echo-claims"))
 
 
 def distribution_figure(draws: Sequence[ClipParameters]) -> Figure:
     """EF, clip length and frame rate of many draws, with the published mean and standard deviation above."""
     facts = published.load("datasets").query("dataset == 'EchoNet-Dynamic'").set_index("statistic")
-    panels = (("ef", "EF (%)", "LVEF %"), ("frames", "frames", "frames per video"), ("fps", "frames per second", "frames per second"))
+    panels = (("ef", "EF (%)", "LVEF %"), ("frames", "frames", "frames per video"),
+              ("fps", "frames per second", "frames per second"))
     figure, axes = plt.subplots(1, 3, figsize=(8.6, 2.5), layout="constrained")
     for axis, (name, label, fact) in zip(axes, panels, strict=True):
         values = np.array([getattr(d, name) for d in draws], float)

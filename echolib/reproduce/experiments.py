@@ -71,7 +71,7 @@ TABLE1 = Experiment(
         Row("EchoNet-Dynamic", "deeplabv3_r50", pretrained=False, exact=True,
             note="DeepLabV3-ResNet-50 on single frames, EchoNet-Dynamic's own recipe"),
         Row("nnU-Net", "nnunet2d", pretrained=False, exact=True,
-            note="a 2-D U-Net of nnU-Net's design on single frames; the authors' plans are not public"),
+            note="a 2-D U-Net of nnU-Net's design on single frames; the authors' plans are not public, so a count may differ"),
         Row("SimLVSeg-SI", "si_uniformer_s", pretrained=True, exact=True,
             note="super image, UniFormer-S encoder, temporal masking first"),
         Row("SimLVSeg-3D", "unet3d", pretrained=True, exact=True, note="3D U-Net, temporal masking first"),

@@ -87,12 +87,24 @@ def published_table1() -> str:
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A scrollable HTML table as a MyST raw block; the first cell of each row is its heading."""
+    """:func:`html_table` as a MyST raw block."""
+    return f"````{{raw}} html\n{html_table(caption, head, rows)}\n````\n"
+
+
+def html_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "echo-table") -> str:
+    """A table that scrolls sideways on a narrow screen.
+
+    Args:
+        caption: plain text, also its accessible name.
+        head: HTML of the column headings.
+        rows: HTML of the cells; the first cell of each row is its heading.
+        kind: CSS class.
+    """
     top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    lines = (f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>" for row in rows)
-    return ('````{raw} html\n<div class="echo-scroll" tabindex="0" role="region" '
-            f'aria-label="{html.escape(caption, quote=True)}"><table class="echo-table"><caption>{html.escape(caption)}</caption>'
-            f'<thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>\n````\n')
+    body = "".join(f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>" for row in rows)
+    label = html.escape(caption, quote=True)
+    return (f'<div class="echo-scroll" tabindex="0" role="region" aria-label="{label}"><table class="{kind}">'
+            f"<caption>{html.escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>")
 
 
 def _number(value: float) -> str:

@@ -17,6 +17,7 @@ from echolib.errors import RecordError
 from echolib.reproduce.counts import count
 from echolib.reproduce.experiments import Experiment
 from echolib.reproduce.ledger import Ledger, Record, Score
+from echolib.reproduce.pages import html_table
 from echolib.reproduce.verdict import Verdict, count_verdict, order_verdict
 
 #: Published column -> (heading, phase of a record's scores).
@@ -112,30 +113,23 @@ def scorecard_html(experiment: Experiment, ledger: Ledger) -> str:
     """The scorecard as an HTML table: published value, ours under it, status under that."""
     table, profile = cells(experiment, ledger), ledger.workspace.profile
     columns = {**{k: v[0] for k, v in DICE_COLUMNS.items()}, **{k: v[0] for k, v in COUNT_COLUMNS.items()}}
-    head = "".join(f'<th scope="col">{title}</th>' for title in columns.values())
-    body = []
+    rows = []
     for method, part in table.groupby("row", sort=False):
         by = part.set_index("column")
-        tds = "".join(f"<td>{_cell(by.loc[c])}</td>" for c in columns)
-        body.append(f'<tr><th scope="row">{html.escape(method)}</th>{tds}</tr>')
+        rows.append((html.escape(method), *(_cell(by.loc[c]) for c in columns)))
     data = "EchoNet-Dynamic" if profile.echonet.phantom is None else f"phantoms, profile “{profile.name}”"
     legend = ('<p class="echo-legend"><span class="echo-published">dark</span> published, on EchoNet-Dynamic, 95 % interval as '
-              f'printed &nbsp;·&nbsp; <span class="echo-ours">blue</span> this machine, on {html.escape(data)}, 95 % interval with '
-              "patients resampled; counts are of the full-width network. The two Dice lines are different experiments and "
-              "are not to be subtracted.</p>")
+              f'printed &nbsp;·&nbsp; <span class="echo-ours">blue</span> this machine, on {html.escape(data)}, 95 % interval, '
+              "patients resampled; counts are of the full-width network. The two Dice lines are different experiments and are not "
+              "to be subtracted.</p>")
     caption = f"{experiment.number} of the SimLVSeg paper: every published cell, ours beneath it, and what may be said of it"
-    return (f'{legend}<div class="echo-scroll" tabindex="0" role="region" aria-label="Scorecard"><table class="echo-scorecard">'
-            f"<caption>{html.escape(caption)}</caption>"
-            f'<thead><tr><th scope="col">Method</th>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>')
+    return legend + html_table(caption, ("Method", *columns.values()), rows, "echo-scorecard")
 
 
 def claims_html(table: pd.DataFrame) -> str:
     """Claims with their verdicts as an HTML table."""
-    rows = "".join(f'<tr><th scope="row">{html.escape(r.claim)}</th><td>{chip(r.status, r.why)}</td><td>{html.escape(r.why)}</td></tr>'
-                   for r in table.itertuples())
-    return ('<div class="echo-scroll" tabindex="0" role="region" aria-label="Claims"><table class="echo-claims">'
-            "<caption>Claims about an order, and whether this run can settle them</caption><thead><tr>"
-            f'<th scope="col">Claim</th><th scope="col">Verdict</th><th scope="col">Why</th></tr></thead><tbody>{rows}</tbody></table></div>')
+    rows = [(html.escape(r.claim), chip(r.status, r.why), html.escape(r.why)) for r in table.itertuples()]
+    return html_table("Claims about an order, and whether this run can settle them", ("Claim", "Verdict", "Why"), rows, "echo-claims")
 
 
 def _cell(row: pd.Series) -> str:

@@ -6,9 +6,12 @@ The real data sets are found through the environment variables ``ECHOLIB_ECHONET
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from echolib.config import DataSpec, Layout, Profile, RunSpec, load_profile
 from echolib.data import camus, echonet
@@ -63,7 +66,9 @@ class Workspace:
             ConfigError: real data was asked for and no folder is given.
         """
         if data.phantom is not None:
-            return self.build / "cohort" / f"{data.layout}-{data.phantom.preset}-{data.phantom.seed}"
+            from echolib.phantom.folder import simulator_fingerprint
+            spec = hashlib.sha256(data.phantom.model_dump_json().encode()).hexdigest()[:8]
+            return self.build / "cohort" / f"{data.layout}-{data.phantom.preset}-{spec}-{simulator_fingerprint()[:8]}"
         variable = f"ECHOLIB_{data.layout.upper()}"
         if not os.environ.get(variable):
             raise ConfigError(f"profile {self.profile.name!r} reads the real {data.layout} data: give its folder with "
@@ -81,10 +86,11 @@ class Workspace:
             from echolib.phantom.cohort import write_camus, write_echonet  # only this step writes phantoms
             write = {"echonet": write_echonet, "camus": write_camus}[data.layout]
             with locked(self.build / "cohort" / ".lock"):
-                write(folder, data.phantom, workers=workers, progress=progress)
+                write(folder, data.phantom, workers=workers, progress=progress,
+                      device="cuda" if torch.cuda.is_available() else "cpu")
         cohort = {"echonet": echonet.read, "camus": camus.read}[data.layout](folder)
         if cohort.report.unusable:
-            bad = [f for f in cohort.report.findings if f.action == "dropped"]
+            bad = [f for f in cohort.report.findings if f.action == "dropped" and not f.known_quirk]
             raise DataError(f"{len(bad)} studies are unusable, the first: {bad[0].problem}", file=bad[0].file, row=bad[0].row,
                             expected="a folder on which `echolib check DIR` finds nothing wrong")
         return cohort
