@@ -134,7 +134,8 @@ def scatter(p: ClipParameters, heart: Heart, grid: PolarGrid) -> tuple[Scatterer
     parts, nodes, first = [], [], 0
     for strip in heart.strips:
         index = grid.index(strip.points)
-        parts.append(seed_mesh(index[0], strip.level, first, density * strip.density, rng, (grid.ranges, grid.angles), p.black - 15.0))
+        parts.append(seed_mesh(index[0], strip.level, first, density * strip.density, rng, (grid.ranges, grid.angles),
+                               floor=p.black - 15.0))
         nodes.append(index.reshape(len(index), -1, 2))
         first += strip.level.size
     merged = Scatterers(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("corner", "weight", "amplitude")))

@@ -125,7 +125,7 @@ def make_beats(p: ClipParameters, rng: np.random.Generator, duration: float) -> 
     def strength(before: float) -> float:
         """Contraction at ES after an interval of ``before`` mean RR: in fibrillation it follows the filling time."""
         if p.rhythm == "fibrillation":
-            return float(np.clip(1.0 + 0.55 * (before / rr - 1.0) + 0.08 * rng.standard_normal(), 0.45, 1.15))
+            return float(np.clip(1.0 + 1.1 * (before / rr - 1.0) + 0.10 * rng.standard_normal(), 0.35, 1.15))
         return 1.0 + 0.015 * rng.standard_normal()
 
     kick = p.rhythm != "fibrillation"

@@ -169,7 +169,8 @@ def draw(preset: str, seed: int | Sequence[int], *, frames: int | None = None, l
         preset: one of :data:`PRESETS`.
         seed: an integer or a sequence of integers; the same seed gives the same patient in both views.
         frames: clip length; None draws it (EchoNet's lengths, or a half-cycle's 10-42 for ``camus``). A clip holds one
-            full beat where that many frames allow it at :data:`RATE_RANGE`, and always one ED and the ES next to it.
+            full beat where that many frames allow it at :data:`RATE_RANGE`, and always one ED and the ES next to it; very
+            short clips get a lower frame rate for that.
         layout: framing and scanner; None: ``camus`` for the preset ``camus``, ``echonet`` otherwise.
             ``camus`` clips are half-cycles: from ED to ES or from ES to ED, first and last frame being the traced ones.
         view: ``2CH`` shows no right heart.
@@ -210,6 +211,7 @@ def _patient(seed: tuple[int, ...], frames: int | None, layout: str, view: str, 
         fps = (frames - 1) / part
     else:
         first, quality, frames = "", "", frames or drawn_frames
+        fps = min(fps, (frames - 1) / (1.05 * 0.44 * 60.0 / RATE_RANGE[1]))   # room for one systole at the fastest rate
         needed = 60.0 * 1.04 * fps / (frames - 1)     # one full beat inside, where the rates allow it
         if rate < needed:
             rate = min(needed + abs(heart.normal(0.0, 4.0)), RATE_RANGE[1])

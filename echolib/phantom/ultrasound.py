@@ -183,7 +183,7 @@ class Splatter:
         # fixed point, both parts in one 64-bit word: half as many scattered additions, and exact in any order
         word = (torch.cos(phase).mul_(self.amplitude).long() << 32) + torch.sin(phase).mul_(self.amplitude).long()
         # one cell of padding collects what falls outside the grid
-        r, a = (r + 1.0).clamp_(0.0, rows - 1.001), (a + 1.0).clamp_(0.0, columns - 1.001)
+        r, a = (r + 1.0).clamp_(0.0, rows - 1.0), (a + 1.0).clamp_(0.0, columns - 1.0)
         row, column = r.long(), a.long()
         down = ((r - row) * _WEIGHT).long()
         right = ((a - column) * _WEIGHT).long()

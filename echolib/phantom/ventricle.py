@@ -21,7 +21,6 @@ DISKS_ED = np.array([.27, .45, .56, .66, .70, .77, .79, .84, .86, .88, .90, .92,
 DISKS_ES = np.array([.25, .42, .49, .57, .61, .66, .68, .72, .74, .76, .81, .82, .86, .88, .93, .94, .98, .96, .87, .55])
 #: points along the endocardium, septal hinge (0) over the apex (the middle one) to lateral hinge
 POINTS = 97
-_LEVELS = np.linspace(0.0, 1.15, 240)
 
 
 @dataclass(frozen=True)
@@ -112,16 +111,17 @@ def disks_volume(s: np.ndarray, y: np.ndarray, length: np.ndarray) -> np.ndarray
     """Volume in mL of disks on the chords of contours ``y (T, POINTS)`` over ``s``, closed by the line between their ends."""
     middle = POINTS // 2
     left_s, right_s = s[middle::-1], s[middle:]
+    low, high = sorted((left_s[-1], right_s[-1]))
+    levels = np.linspace(0.0, high, 240)
     volumes = np.empty(len(y))
     for frame, row in enumerate(y):
-        left = np.interp(_LEVELS, left_s, row[middle::-1])
-        right = np.interp(_LEVELS, right_s, row[middle:])
-        slope = (row[-1] - row[0]) / (right_s[-1] - left_s[-1]) if right_s[-1] != left_s[-1] else np.inf
-        line = row[0] + slope * (_LEVELS - left_s[-1]) if np.isfinite(slope) else np.zeros_like(_LEVELS)
-        left = np.where(_LEVELS > left_s[-1], line, left)
-        right = np.where(_LEVELS > right_s[-1], line, right)
-        chord = np.where(_LEVELS <= max(left_s[-1], right_s[-1]), np.maximum(right - left, 0.0), 0.0)
-        volumes[frame] = np.pi / 4 * np.trapezoid(chord ** 2, _LEVELS) * length[frame]
+        left = np.interp(levels, left_s, row[middle::-1])
+        right = np.interp(levels, right_s, row[middle:])
+        if high > low:                                   # past the nearer hinge the chord ends on the hinge line
+            line = row[0] + (row[-1] - row[0]) * (levels - left_s[-1]) / (right_s[-1] - left_s[-1])
+            left = np.where(levels > left_s[-1], line, left)
+            right = np.where(levels > right_s[-1], line, right)
+        volumes[frame] = np.pi / 4 * np.trapezoid(np.maximum(right - left, 0.0) ** 2, levels) * length[frame]
     return volumes
 
 
