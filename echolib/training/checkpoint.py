@@ -118,8 +118,9 @@ class RunDirectory:
 
     def load(self) -> State | None:
         """The last checkpoint, or None; cuts the log back to it."""
-        for part in self.path.glob(".*.part"):  # of a process killed while writing
-            part.unlink(missing_ok=True)
+        for pattern in (".*.part", ".*.tmp"):  # of a process killed while writing
+            for part in self.path.glob(pattern):
+                part.unlink(missing_ok=True)
         if not self.checkpoint.is_file():
             self._cut_log(0)
             return None

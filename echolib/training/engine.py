@@ -3,6 +3,9 @@
 A step's random numbers come from (seed, task, epoch, step), so a resumed run needs no random state: it loads the last
 checkpoint, repeats the steps after it, and arrives at the weights that an undisturbed run has. The learning rate is a
 function of the epoch. On one machine with one number of threads the same specification gives the same bytes on the CPU.
+
+One process and one device: Fabric places the network, sets the precision and runs the backward pass, and only its first
+process writes files, but batches are not dealt out among several.
 """
 
 from __future__ import annotations

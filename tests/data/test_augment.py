@@ -244,3 +244,13 @@ def test_draws_cover_their_ranges():
         assert low <= min(values) < low + 0.02 * (high - low) and high - 0.02 * (high - low) < max(values) <= high
     assert {d.shift[0] for d in draws} == {d.shift[1] for d in draws} == set(range(-6, 7))
     assert len({d.order for d in draws}) == 24
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_what_the_cpu_gives():
+    clip = batch(scene(4, size=112, seed=1, colour=True), scene(4, size=112, seed=2))
+    mask = clip[:, 0, 0] > 0.5
+    ours, turned = aug.augment(clip, mask, AugmentSpec(), generator(5))
+    theirs, also = aug.augment(clip.cuda(), mask.cuda(), AugmentSpec(), generator(5))
+    assert torch.equal(turned, also.cpu())
+    assert ((ours - theirs.cpu()).abs() < 1 / 255).float().mean() > 0.99

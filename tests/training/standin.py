@@ -105,7 +105,8 @@ def train(run_dir, spec: RunSpec | None = None, *, model: nn.Module | None = Non
     """Train the tiny network as the stages train theirs."""
     spec, store = spec or run_spec(), store or small_store()
     stage_1 = spec.task == "reconstruct"
-    validate = None if stage_1 else partial(mean_dice, store=store, spec=spec, split="val", device="cpu")
+    device = options.get("device", "cpu")
+    validate = None if stage_1 else partial(mean_dice, store=store, spec=spec, split="val", device=device)
     options = {"progress": False, "device": "cpu", "checkpoint_seconds": 1e9, "validate": validate, **options}
     return fit(spec, model or TinyNet(3 if stage_1 else 1), ClipBatches(store, "train", spec),
                loss or (reconstruct_loss if stage_1 else segment_loss), run_dir, **options)
