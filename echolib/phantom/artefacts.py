@@ -120,11 +120,21 @@ def dropouts(p: ClipParameters, wall: np.ndarray) -> list[Dropout]:
     return made
 
 
-def tissue_gain_db(grid: PolarGrid, start: int, stop: int, shaded: list[Shadow], lost: list[Dropout],
-                   steady: torch.Tensor) -> torch.Tensor:
-    """``(stop - start, R, A)`` dB by which the echoes of frames ``start..stop`` are changed before the noise comes in."""
+def tissue_gain(grid: PolarGrid, start: int, stop: int, shaded: list[Shadow], lost: list[Dropout],
+                steady: torch.Tensor) -> torch.Tensor:
+    """Factor ``(stop - start, R, A)`` on the echoes of frames ``start <= t < stop``, before haze and noise come in.
+
+    Args:
+        grid: the polar grid.
+        start, stop: frames.
+        shaded, lost: what takes echoes away.
+        steady: ``(R, A)`` dB that stay, from :func:`gain`.
+    """
     device = steady.device
-    out = steady.expand(stop - start, -1, -1).clone()
+    events = [event for event in lost if event.first < stop and event.stop > start]
+    out = steady.expand(stop - start, -1, -1)
+    if shaded or events:
+        out = out.clone()
     r = torch.as_tensor(grid.range_cm, dtype=torch.float32, device=device)
     angle = torch.as_tensor(grid.angle_rad, dtype=torch.float32, device=device)
     for shadow in shaded:
@@ -132,14 +142,15 @@ def tissue_gain_db(grid: PolarGrid, start: int, stop: int, shaded: list[Shadow],
         across = torch.exp(-(((angle - centre[:, None]) / (shadow.width / 2)) ** 4))
         deep = torch.clamp((r - shadow.start) / 0.8, 0, 1)
         out += shadow.depth * across[:, None, :] * deep[:, None]
-    for event in lost:
-        a, b = max(event.first, start), min(event.stop, stop)
-        for frame in range(a, b):
+    for event in events:
+        for frame in range(max(event.first, start), min(event.stop, stop)):
             k = frame - event.first
             dr = ((r - float(event.centre[k, 0])) / event.radius[0]) ** 4
             da = ((angle - float(event.centre[k, 1])) / event.radius[1]) ** 4
             out[frame - start] += float(event.depth * event.along[k]) * torch.exp(-dr)[:, None] * torch.exp(-da)
-    return out
+    if shaded or events:
+        return torch.exp(out * (np.log(10) / 20))
+    return torch.exp(steady * (np.log(10) / 20))[None]
 
 
 def marks(p: ClipParameters, frames: np.ndarray) -> None:

@@ -13,11 +13,11 @@ from echolib.phantom import artefacts, truth
 from echolib.phantom.anatomy import Heart, build
 from echolib.phantom.motion import Timeline
 from echolib.phantom.presets import ClipParameters
+from echolib.phantom.scan_conversion import ScanConverter
 from echolib.phantom.ultrasound import (
     PER_CELL,
     PointSpread,
     PolarGrid,
-    ScanConverter,
     Scatterers,
     Splatter,
     blur,
@@ -176,12 +176,11 @@ def image(p: ClipParameters, heart: Heart, line: Timeline, device: str, batch: i
         draws = torch.stack([torch.randn(2, *shape, generator=generator, device=device) for _ in range(start, stop)])
         blood = torch.cat([last_blood, draws[:, 0]])
         last_blood = blood[-1:]
-        field += ((blood[1:] + blood[:-1]) * blood_scale).transpose(0, 1)
-        gain = artefacts.tissue_gain_db(grid, start, stop, shaded, lost, steady)
-        field *= torch.exp(gain * (np.log(10) / 20))
-        field += (coefficients[start:stop] @ turned).view(stop - start, *shape).transpose(0, 1)
+        field.add_(blood[1:], alpha=blood_scale).add_(blood[:-1], alpha=blood_scale)
+        field *= artefacts.tissue_gain(grid, start, stop, shaded, lost, steady)[:, None]
+        field += (coefficients[start:stop] @ turned).view(stop - start, *shape)
         field = blur(field, near, far, blend)
-        field += draws[:, 1].transpose(0, 1) * noise_scale
+        field += draws[:, 1] * noise_scale
         db = intensity_db(axial @ field)
         if step is not None:
             db[max(step - start, 0):] += p.gain_step

@@ -1,4 +1,4 @@
-"""From moving scatterers to B-mode frames: splat with phase, blur with the beam, detect, compress, scan-convert.
+"""From moving scatterers to B-mode lines: splat with phase, blur with the beam, detect, compress.
 
 Point scatterers ride on the tissue. Each adds ``amplitude x exp(-j 4 pi f r / c)`` to a polar grid (bilinear): the phase is
 what makes speckle change with deformation instead of sliding along as a texture. A separable Gaussian point spread
@@ -11,8 +11,8 @@ the order in which they are added does not matter: the same seed gives the same 
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ SPEED_OF_SOUND = 154_000.0      # cm / s
 #: scatterers per resolution cell (product of the amplitude FWHMs); 20 give an envelope SNR near 1.83, the limit being 1.91
 PER_CELL = 20.0
 _FIXED = 256                    # fixed-point steps per unit amplitude
-_WEIGHT = 64                    # and per unit of a bilinear weight, one axis
+_WEIGHT_BITS = 6
+_WEIGHT = 1 << _WEIGHT_BITS     # and per unit of a bilinear weight, one axis
 _HALF_WORD = 2 ** 31
 
 
@@ -150,8 +151,37 @@ def seed_mesh(index: np.ndarray, level: np.ndarray, first_node: int, density: fl
     return Scatterers(corner[seen] + first_node, weight[seen].astype(np.float32), amplitude[seen].astype(np.float32))
 
 
+class Interpolation:
+    """Values at scatterers from values at the mesh nodes: ``(nodes, k)`` to ``(N, k)``."""
+
+    def __init__(self, scatterers: Scatterers, node_count: int, device: str) -> None:
+        self.corner = torch.as_tensor(scatterers.corner, device=device)
+        self.weight = torch.as_tensor(scatterers.weight, device=device)
+        self.matrix = None
+        if self.corner.device.type == "cpu":            # the sparse product is faster here; on a GPU its order is not fixed
+            order = np.argsort(scatterers.corner, axis=1)
+            self.matrix = csr_matrix(np.arange(0, 4 * len(order) + 1, 4), np.take_along_axis(scatterers.corner, order, 1).ravel(),
+                                     np.take_along_axis(scatterers.weight, order, 1).ravel(), (len(order), node_count))
+
+    def __call__(self, values: torch.Tensor) -> torch.Tensor:
+        if self.matrix is not None:
+            return self.matrix @ values
+        out = values[self.corner[:, 0]] * self.weight[:, :1]
+        for k in range(1, 4):
+            out += values[self.corner[:, k]] * self.weight[:, k:k + 1]
+        return out
+
+
+def csr_matrix(pointer: np.ndarray, columns: np.ndarray, values: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
+    """A sparse matrix in rows; torch's remark that these are in beta is of no use to whoever simulates a clip."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(torch.from_numpy(pointer), torch.from_numpy(columns), torch.from_numpy(values), size=size,
+                                       check_invariants=False)
+
+
 class Splatter:
-    """Adds scatterers to the polar grid, frames ``(F, ranges, angles)`` at a time, as real and imaginary part.
+    """Adds scatterers to the polar grid, some frames at a time, as real and imaginary part.
 
     Args:
         scatterers: positions on the mesh and amplitudes.
@@ -162,43 +192,38 @@ class Splatter:
     """
 
     def __init__(self, scatterers: Scatterers, nodes: np.ndarray, grid: PolarGrid, frequency_mhz: float, device: str) -> None:
-        count, node_count = len(scatterers.amplitude), nodes.shape[1]
         self.grid, self.device = grid, device
-        order = np.argsort(scatterers.corner, axis=1)
-        corner = np.take_along_axis(scatterers.corner, order, 1)
-        weight = np.take_along_axis(scatterers.weight, order, 1)
-        self.weights = torch.sparse_csr_tensor(torch.arange(0, 4 * count + 1, 4), torch.from_numpy(corner.ravel()),
-                                               torch.from_numpy(weight.ravel()), size=(count, node_count),
-                                               check_invariants=False).to(device)
+        self.weights = Interpolation(scatterers, nodes.shape[1], device)
         self.nodes = torch.as_tensor(nodes.astype(np.float32)).to(device).permute(1, 2, 0).contiguous()     # (nodes, 2, T)
         self.amplitude = torch.as_tensor(scatterers.amplitude, device=device).clamp(-40, 40)[:, None] * _FIXED
         self.turn = 4 * np.pi * frequency_mhz * 1e6 / SPEED_OF_SOUND * grid.range_step                     # rad per range step
 
     def __call__(self, start: int, stop: int) -> torch.Tensor:
-        """Frames ``start <= t < stop``: ``(2, stop - start, ranges, angles)`` float32, real and imaginary part."""
+        """Frames ``start <= t < stop``: ``(stop - start, 2, ranges, angles)`` float32, real and imaginary part."""
         frames, rows, columns = stop - start, self.grid.ranges + 2, self.grid.angles + 2
-        place = self.weights @ self.nodes[:, :, start:stop].reshape(self.nodes.shape[0], -1)
+        place = self.weights(self.nodes[:, :, start:stop].reshape(self.nodes.shape[0], -1))
         r, a = place[:, :frames], place[:, frames:]
         phase = r * -self.turn
         # fixed point, both parts in one 64-bit word: half as many scattered additions, and exact in any order
-        word = (torch.cos(phase).mul_(self.amplitude).long() << 32) + torch.sin(phase).mul_(self.amplitude).long()
+        word = (torch.cos(phase).mul_(self.amplitude).long() << 32).add_(torch.sin(phase).mul_(self.amplitude).long())
         # one cell of padding collects what falls outside the grid
         r, a = (r + 1.0).clamp_(0.0, rows - 1.0), (a + 1.0).clamp_(0.0, columns - 1.0)
-        row, column = r.long(), a.long()
-        down = ((r - row) * _WEIGHT).long()
-        right = ((a - column) * _WEIGHT).long()
-        frame = torch.arange(frames, device=self.device) * (rows * columns)
-        cell = row.mul_(columns).add_(column).add_(frame).reshape(-1)
-        out = torch.zeros(frames * rows * columns + columns + 1, dtype=torch.int64, device=self.device)
+        row, column = r.floor(), a.floor()
+        down, right = (r - row).mul_(_WEIGHT).long(), (a - column).mul_(_WEIGHT).long()
+        frame = torch.arange(frames, dtype=torch.int64, device=self.device) * (rows * columns)
+        cell = (row.mul_(columns).add_(column).long() + frame).reshape(-1)
         size = frames * rows * columns
-        lower, upper = word * down, word * (_WEIGHT - down)
-        for offset, part, share in ((0, upper, None), (1, upper, right), (columns, lower, None), (columns + 1, lower, right)):
-            part = part * (right if share is not None else _WEIGHT - right)
-            out[offset:offset + size].index_add_(0, cell, part.reshape(-1))
+        out = torch.zeros(size + columns + 1, dtype=torch.int64, device=self.device)
+        lower = word * down
+        upper = (word << _WEIGHT_BITS).sub_(lower)
+        for offset, part in ((0, upper), (columns, lower)):
+            beside = part * right
+            out[offset:offset + size].index_add_(0, cell, (part << _WEIGHT_BITS).sub_(beside).view(-1))
+            out[offset + 1:offset + 1 + size].index_add_(0, cell, beside.view(-1))
         out = out[:size].view(frames, rows, columns)[:, 1:-1, 1:-1]
         imaginary = ((out + _HALF_WORD) & 0xFFFFFFFF) - _HALF_WORD
         real = (out - imaginary) >> 32
-        return torch.stack([real, imaginary]).float().mul_(1.0 / (_FIXED * _WEIGHT * _WEIGHT))
+        return torch.stack([real, imaginary], dim=1).float().mul_(1.0 / (_FIXED * _WEIGHT * _WEIGHT))
 
 
 def blur(field: torch.Tensor, near: torch.Tensor, far: torch.Tensor, blend: torch.Tensor) -> torch.Tensor:
@@ -212,8 +237,8 @@ def blur(field: torch.Tensor, near: torch.Tensor, far: torch.Tensor, blend: torc
 
 
 def intensity_db(field: torch.Tensor) -> torch.Tensor:
-    """``(2, F, R, A)`` real and imaginary part to dB ``(F, R, A)``; nothing is below -100 dB."""
-    return torch.log(field.square().sum(0).clamp_(min=1e-10)).mul_(10.0 / np.log(10.0))
+    """``(F, 2, R, A)`` real and imaginary part to dB ``(F, R, A)``; nothing is below -100 dB."""
+    return torch.log(field.square().sum(1).clamp_(min=1e-10)).mul_(10.0 / np.log(10.0))
 
 
 def compress(db: torch.Tensor, black: float, dynamic_range: float, s_curve: float, gamma: float) -> torch.Tensor:
@@ -225,57 +250,3 @@ def compress(db: torch.Tensor, black: float, dynamic_range: float, s_curve: floa
     if s_curve:
         level = level - torch.sin(level * (2 * np.pi)) * (s_curve / (2 * np.pi))
     return (level if gamma == 1.0 else level.pow_(gamma)).mul_(255.0)
-
-
-class ScanConverter:
-    """Polar to display grid, as one sparse matrix: bilinear at ``supersample`` times the size, then the mean of each pixel.
-
-    Args:
-        grid: polar grid.
-        height, width: of the display, px.
-        tip: (x, y) px of the sector's tip.
-        radius: of the displayed sector, px; the grid's depth ends there.
-        half_angle: of the displayed sector, rad.
-        supersample: samples per px and axis.
-        device: torch device.
-    """
-
-    def __init__(self, grid: PolarGrid, height: int, width: int, tip: tuple[float, float], radius: float, half_angle: float,
-                 supersample: int, device: str) -> None:
-        self.shape = (height, width)
-        pointer, columns, value = _converter(grid.ranges, grid.angles, grid.half_angle, height, width, tip, radius, half_angle,
-                                             supersample)
-        self.matrix = torch.sparse_csr_tensor(torch.from_numpy(pointer), torch.from_numpy(columns), torch.from_numpy(value),
-                                              size=(height * width, grid.ranges * grid.angles),
-                                              check_invariants=False).to(device)
-
-    def __call__(self, polar: torch.Tensor) -> torch.Tensor:
-        """``(F, R, A)`` to ``(F, height, width)``, black outside the sector."""
-        frames = polar.shape[0]
-        return (self.matrix @ polar.reshape(frames, -1).T.contiguous()).T.reshape(frames, *self.shape)
-
-
-@lru_cache(maxsize=4)
-def _converter(ranges: int, angles: int, grid_half_angle: float, height: int, width: int, tip: tuple[float, float], radius: float,
-               half_angle: float, supersample: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """CSR parts of the scan conversion. Depends on the framing only, which the clips of a cohort share."""
-    grid = PolarGrid(ranges, angles, 1.0, grid_half_angle)                        # depth 1 is ``radius`` px
-    fine = (np.arange(supersample) + 0.5) / supersample - 0.5
-    y = (np.arange(height)[:, None] + fine).ravel()
-    x = (np.arange(width)[:, None] + fine).ravel()
-    points = np.stack(np.meshgrid((x - tip[0]) / radius, (y - tip[1]) / radius), axis=-1)
-    inside = np.hypot(points[..., 0], points[..., 1]) <= 1.0
-    inside &= np.abs(np.arctan2(points[..., 0], points[..., 1])) <= half_angle
-    row, column = np.nonzero(inside)
-    pixel = (row // supersample) * width + column // supersample
-    index = grid.index(points[inside])
-    place = np.clip(index, 0.0, np.array([ranges, angles]) - 1.001)
-    i, j = place.astype(np.int64).T
-    s, t = place[:, 0] - i, place[:, 1] - j
-    cell = i * angles + j
-    cells = np.concatenate([cell, cell + angles, cell + 1, cell + angles + 1])
-    weights = np.concatenate([(1 - s) * (1 - t), s * (1 - t), (1 - s) * t, s * t]) / supersample ** 2
-    key, where = np.unique(np.tile(pixel, 4) * (ranges * angles) + cells, return_inverse=True)
-    rows, columns = np.divmod(key, ranges * angles)
-    pointer = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=height * width))])
-    return pointer, columns, np.bincount(where, weights).astype(np.float32)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from echolib.phantom.scan_conversion import ScanConverter
 from echolib.phantom.ultrasound import (
     SPEED_OF_SOUND,
+    Interpolation,
     PointSpread,
     PolarGrid,
-    ScanConverter,
     Scatterers,
     Splatter,
     blur,
@@ -46,8 +47,8 @@ def test_splat_against_a_loop():
             for di, dj, share in ((0, 0, (1 - r % 1) * (1 - a % 1)), (1, 0, r % 1 * (1 - a % 1)), (0, 1, (1 - r % 1) * (a % 1)),
                                   (1, 1, r % 1 * (a % 1))):
                 want[frame, i + di, j + dj] += value * share
-    np.testing.assert_allclose(got[0] + 1j * got[1], want, atol=0.15)
-    assert np.corrcoef(got[0].ravel(), want.real.ravel())[0, 1] > 0.999
+    np.testing.assert_allclose(got[:, 0] + 1j * got[:, 1], want, atol=0.15)
+    assert np.corrcoef(got[:, 0].ravel(), want.real.ravel())[0, 1] > 0.999
 
 
 def test_splat_is_exact_in_any_order():
@@ -120,7 +121,7 @@ def test_near_blur_only_changes_near_rows():
     far, near = psf.lateral(grid, "cpu"), psf.lateral(grid, "cpu", 2.0)
     blend = torch.zeros(40, 1)
     blend[:10] = torch.linspace(1, 0.1, 10)[:, None]
-    field = torch.randn(2, 3, 40, 48, generator=torch.Generator().manual_seed(0))
+    field = torch.randn(3, 2, 40, 48, generator=torch.Generator().manual_seed(0))
     out = blur(field, near, far, blend)
     torch.testing.assert_close(out[..., 10:, :], (field @ far.T)[..., 10:, :])
     torch.testing.assert_close(out[..., :1, :], (field @ near.T)[..., :1, :])
@@ -159,6 +160,23 @@ def test_scan_conversion_of_known_fields():
     np.testing.assert_allclose(depth[inside], r[inside] / 107, atol=0.004)
     angle = convert(torch.as_tensor(np.repeat(grid.angle_rad[None], 320, 0)[None], dtype=torch.float32))[0].numpy()
     np.testing.assert_allclose(angle[inside], a[inside], atol=0.01)
+
+
+def test_both_ways_of_scan_conversion_agree():
+    grid = PolarGrid(320, 144, 1.0, 0.84)
+    polar = 100 * torch.rand(3, 320, 144, generator=torch.Generator().manual_seed(0))
+    a, b = (ScanConverter(grid, 64, 60, (30.0, 3.0), 62.0, 0.7, 4, "cpu", sparse=way)(polar) for way in (True, False))
+    torch.testing.assert_close(a, b, atol=0.02, rtol=1e-3)
+
+
+def test_both_ways_of_interpolation_agree():
+    scatterers, nodes = mesh(100)
+    fast = Interpolation(scatterers, 4, "cpu")
+    values = torch.as_tensor(nodes[0], dtype=torch.float32)
+    a = fast(values)
+    fast.matrix = None
+    torch.testing.assert_close(fast(values), a)
+    np.testing.assert_allclose(a, (scatterers.weight[..., None] * nodes[0][scatterers.corner]).sum(1), rtol=1e-5)
 
 
 def test_grid_index_round_trip():
