@@ -101,7 +101,8 @@ def html_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]],
         kind: CSS class.
     """
     top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "".join(f'<tr><th scope="row">{row[0]}</th>' + "".join(f"<td>{cell}</td>" for cell in row[1:]) + "</tr>" for row in rows)
+    body = "".join(f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
+                   for first, *rest in rows)
     label = html.escape(caption, quote=True)
     return (f'<div class="echo-scroll" tabindex="0" role="region" aria-label="{label}"><table class="{kind}">'
             f"<caption>{html.escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>")

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 import echolib
 
 #: Packages whose version can change a result.
-PACKAGES = ("torch", "torchvision", "timm", "monai", "kornia", "lightning-fabric", "segmentation-models-pytorch", "numpy",
+PACKAGES = ("torch", "torchvision", "timm", "monai", "lightning-fabric", "segmentation-models-pytorch", "numpy",
             "scipy", "opencv-python-headless", "scikit-image", "av")
 #: Parts of the package that decide the result of a run.
 RESULT_CODE = ("config.py", "losses.py", "data", "models", "training", "evaluation")

@@ -120,8 +120,8 @@ def scorecard_html(experiment: Experiment, ledger: Ledger) -> str:
     data = "EchoNet-Dynamic" if profile.echonet.phantom is None else f"phantoms, profile “{profile.name}”"
     legend = ('<p class="echo-legend"><span class="echo-published">dark</span> published, on EchoNet-Dynamic, 95 % interval as '
               f'printed &nbsp;·&nbsp; <span class="echo-ours">blue</span> this machine, on {html.escape(data)}, 95 % interval, '
-              "patients resampled; counts are of the full-width network. The two Dice lines are different experiments and are not "
-              "to be subtracted.</p>")
+              "patients resampled; counts are of the full-width network. The two Dice lines are different experiments and are "
+              "not to be subtracted.</p>")
     caption = f"{experiment.number} of the SimLVSeg paper: every published cell, ours beneath it, and what may be said of it"
     return legend + html_table(caption, ("Method", *columns.values()), rows, "echo-scorecard")
 
@@ -129,7 +129,8 @@ def scorecard_html(experiment: Experiment, ledger: Ledger) -> str:
 def claims_html(table: pd.DataFrame) -> str:
     """Claims with their verdicts as an HTML table."""
     rows = [(html.escape(r.claim), chip(r.status, r.why), html.escape(r.why)) for r in table.itertuples()]
-    return html_table("Claims about an order, and whether this run can settle them", ("Claim", "Verdict", "Why"), rows, "echo-claims")
+    return html_table("Claims about an order, and whether this run can settle them", ("Claim", "Verdict", "Why"), rows,
+                      "echo-claims")
 
 
 def _cell(row: pd.Series) -> str:
