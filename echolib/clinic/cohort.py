@@ -95,7 +95,8 @@ def _one(path: Path, out: Path, name: str, segmenter: Segmenter, anonymous: bool
     numbers = summary(result)
     values = {"clip": name, "status": "done", "frames": numbers["frames"], "frames_per_second": numbers["frames_per_second"],
               "spacing_mm": numbers["spacing_mm"], "ef_percent": numbers["ef_percent"]["mean"],
-              "ef_sd": numbers["ef_percent"]["sd"], "beats": numbers["ef_percent"]["beats"], "edv_ml": numbers["edv_ml"], "esv_ml": numbers["esv_ml"],
+              "ef_sd": numbers["ef_percent"]["sd"], "beats": numbers["ef_percent"]["beats"],
+              "edv_ml": numbers["edv_ml"], "esv_ml": numbers["esv_ml"],
               "heart_rate_per_minute": numbers["heart_rate_per_minute"], "problem": "",
               "flags": " ".join(flag.code for flag in result.flags)}
     return Row({key: "" if values[key] is None else str(values[key]) for key in COLUMNS})

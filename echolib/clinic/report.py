@@ -145,7 +145,7 @@ def _method(segmentation: Segmentation) -> str:
     scale = f"{segmentation.spacing_mm:.4g} mm per px" if segmentation.has_scale else "pixel spacing unknown"
     height, width = segmentation.source_shape
     return (f"<p>The ultrasound cone was cut out of the clip ({width} × {height} px, {scale}); nothing outside it was used or "
-            f"kept. Network: {network['architecture']}; {network['origin']} (checksum {network['sha256']}). <b>It was trained on: "
-            f"{network['trained_on']}</b> Volumes: single-plane method of disks, 20 disks; each is the median of the frame and "
-            "its two neighbours. EF = 100 (EDV − ESV) / EDV, beat by beat. "
+            f"kept. Network: {network['architecture']}; {network['origin']} (checksum {network['sha256']}). <b>It was trained "
+            f"on: {network['trained_on']}</b> Volumes: single-plane method of disks, 20 disks; each is the median of the frame "
+            "and its two neighbours. EF = 100 (EDV − ESV) / EDV, beat by beat. "
             f"Software: echolib {__version__}.</p>")

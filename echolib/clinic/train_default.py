@@ -63,8 +63,8 @@ class DefaultSpec:
     @property
     def trained_on(self) -> str:
         """For reports."""
-        return (f"{self.clips} simulated apical clips of {self.length} frames (echolib's phantom, preset wide, seed {self.seed}), no "
-                "patient's image among them.")
+        return (f"{self.clips} simulated apical clips of {self.length} frames (echolib's phantom, preset wide, "
+                f"seed {self.seed}), no patient's image among them.")
 
 
 def train_default(spec: DefaultSpec, cache: Path, out: Path, *, device: str = "auto", workers: int = 1,
@@ -101,8 +101,9 @@ def train_default(spec: DefaultSpec, cache: Path, out: Path, *, device: str = "a
     commit, changed = git_state(Path(__file__).parent)
     record = {"command": f"echolib train-default --minutes {spec.minutes:g} --clips {spec.clips} --network {spec.network} "
                          f"--width {spec.width:g} --frames {spec.frames} --seed {spec.seed}",
-              "spec": asdict(spec), "trained_on": spec.trained_on, "parameters": models.count_parameters(averaged), "steps": steps,
-              "seconds": round(seconds, 1), "device": str(place.type), "hardware": hardware(), "versions": versions(),
+              "spec": asdict(spec), "trained_on": spec.trained_on, "parameters": models.count_parameters(averaged),
+              "steps": steps, "seconds": round(seconds, 1), "device": str(place.type), "hardware": hardware(),
+              "versions": versions(),
               "commit": commit, "uncommitted_changes": changed, "phantom_code": code_fingerprint(("phantom",)),
               "validation": _score(spec, averaged, cache, place)}
     save_segmenter(averaged, out, network=spec.network, width=spec.width, frames=spec.frames, period=1, size=112,

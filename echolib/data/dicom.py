@@ -89,7 +89,7 @@ def dicom_frames(path: str | Path, *, file: str | None = None) -> Iterator[np.nd
     kind = str(header.get("PhotometricInterpretation", ""))
     count = 0
     try:
-        for pixels in iter_pixels(_source(path)):
+        for pixels in _quietly(iter_pixels(_source(path))):
             count += 1
             if kind == "PALETTE COLOR":
                 pixels = _eight_bit(apply_color_lut(pixels, header))
@@ -118,6 +118,17 @@ def read_dicom(path: str | Path) -> DicomClip:
     """
     info = probe_dicom(path)
     return DicomClip(video=np.stack(list(dicom_frames(path))), fps=info.fps, spacing_mm=info.spacing_mm)
+
+
+def _quietly(frames: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same frames without pydicom's warnings, which quote the header."""
+    while True:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pixels = next(frames, None)
+        if pixels is None:
+            return
+        yield pixels
 
 
 def _source(path: Path) -> Path | io.BytesIO:

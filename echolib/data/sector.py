@@ -59,7 +59,9 @@ def find_sector(video: np.ndarray | Iterable[np.ndarray]) -> Sector:
     """
     varying, colour = _variation(video)
     scale = _blur_size(varying.shape)
-    grey = varying * (colour < COLOURED)
+    # Video compression halves the resolution of colour: the rim of a moving coloured trace flickers in grey.
+    fringe = cv2.dilate((colour >= COLOURED).astype(np.uint8), np.ones((scale, scale), np.uint8))
+    grey = varying * (fringe == 0)
     count, parts, stats = _dense_parts(grey, scale)
     if count < 2 or stats[1:, cv2.CC_STAT_AREA].max() < SMALLEST * parts.size:
         # No grey region moves. A display map in sepia or blue colours every bright pixel of the cone: take what moves.
