@@ -161,7 +161,7 @@ def marks(p: ClipParameters, frames: np.ndarray) -> None:
     tip_x, tip_y = p.tip[0] * width, p.tip[1] * height
     if p.marker:
         x, y = int(tip_x + rng.uniform(8, 14) * unit), int(max(tip_y - rng.uniform(1, 4) * unit, 1))
-        size = max(int(round(1.5 * unit)), 1)
+        size = max(int(round(unit)), 1)
         frames[:, max(y - size, 0):y + size, x:x + 2 * size] = rng.integers(110, 230)
     if p.ruler:
         column = width - int(rng.integers(2, 5) * unit) - 1

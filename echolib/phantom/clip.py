@@ -82,6 +82,10 @@ def simulate(parameters: ClipParameters, *, device: str = "cpu", batch: int = 4)
         frames = image(p, heart, line, device, batch)
     to_px = _to_pixels(p)
     labels = truth.render(to_px(heart.endocardium), to_px(heart.epicardium), to_px(heart.atrium), p.height, p.width)
+    # who labels wall and atrium ends where the picture ends; the cavity is traced whole
+    tip = (p.tip[0] * p.width, p.tip[1] * p.height)
+    sector = truth.in_sector(p.height, p.width, tip, p.radius * p.height, p.half_angle)
+    labels[(labels > truth.CAVITY) & ~sector] = truth.BACKGROUND
     volumes = ventricle.volume(ventricle.segments(line), line.contraction)
     axis = to_px(heart.long_axis)
     spacing_mm = 10.0 * p.spacing

@@ -260,7 +260,7 @@ def _patient(seed: tuple[int, ...], frames: int | None, layout: str, view: str, 
         tip=tip, radius=radius, half_angle=half_angle,
         frequency_mhz=scan.uniform(1.7, 3.4), axial_mm=scan.uniform(0.6, 1.4), lateral_deg=1.5 + 1.7 * scan.beta(1.2, 1.9),
         side_lobe_db=scan.uniform(-35.0, -25.0), side_lobe_width=scan.uniform(4.0, 6.0), persistence=scan.uniform(0.2, 0.5),
-        dynamic_range=contrast, black=-contrast * scan.uniform(0.50, 0.60), s_curve=scan.uniform(0.75, 1.0),
+        dynamic_range=contrast, black=-contrast * scan.uniform(0.49, 0.59), s_curve=scan.uniform(0.75, 1.0),
         gamma=1.0 if scan.random() < 0.6 else scan.uniform(0.85, 1.15),
         noise=scan.uniform(-42.0, -32.0) + 8.0 * poor, noise_slope=scan.uniform(4.0, 12.0),
         depth_gain=tuple(scan.normal(0.0, 3.0, 5)), angle_gain=tuple(scan.normal(0.0, 2.2, 5)),
@@ -268,7 +268,7 @@ def _patient(seed: tuple[int, ...], frames: int | None, layout: str, view: str, 
         blood=-scan.uniform(34.0, 41.0), valve=scan.uniform(6.0, 12.0), pericardium=scan.uniform(11.0, 19.0),
         rv_wall=-scan.uniform(0.0, 8.0), la_wall=scan.uniform(0.0, 5.0), background=-scan.uniform(7.0, 17.0),
         fuzz=scan.uniform(0.05, 0.2),
-        haze=-scan.uniform(27.0, 37.0) + 9.0 * poor, near_clutter=scan.uniform(-12.0, 2.0),
+        haze=-scan.uniform(28.0, 38.0) + 9.0 * poor, near_clutter=scan.uniform(-12.0, 2.0),
         reverberation=scan.uniform(-25.0, -8.0) if scan.random() < 0.4 else -60.0,
         dropouts=scan.uniform(0.5, 2.5) + 2.0 * poor, dropout_depth=-scan.uniform(14.0, 30.0),
         shadows=int(scan.choice([0, 1, 2], p=[0.5, 0.35, 0.15])), shadow_depth=-scan.uniform(8.0, 25.0),
@@ -278,6 +278,7 @@ def _patient(seed: tuple[int, ...], frames: int | None, layout: str, view: str, 
         respiration=scan.uniform(0.0, 0.2), respiration_hz=scan.uniform(0.2, 0.3))
     if half_cycle:
         parameters = replace(parameters, repeated=0, lost=0, gain_step=0.0, marker=False, ruler=False,
+                             haze=parameters.haze + 8.0, blood=parameters.blood + 6.0, s_curve=scan.uniform(0.2, 0.7),
                              frequency_mhz=scan.uniform(1.5, 2.2))
     return _widen(parameters, scan) if wide else parameters
 

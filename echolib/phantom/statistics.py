@@ -78,7 +78,7 @@ def grey_levels(clip: SimulatedClip, every: int = 4) -> dict[str, float]:
 
 
 def correlations(clip: SimulatedClip, every: int = 4) -> dict[str, float]:
-    """Correlation of a frame with the next, over the pixels of the cavity and of the ring around it."""
+    """Correlation of a frame with the next, over the pixels of the cavity and of the ring around it (NaN: all flat)."""
     cavity, around = [], []
     for t in range(0, len(clip.frames) - 1, every):
         mask = clip.labels[t] == truth.CAVITY
@@ -86,7 +86,8 @@ def correlations(clip: SimulatedClip, every: int = 4) -> dict[str, float]:
         for where, values in ((mask, cavity), (ring(mask), around)):
             if a[where].std() > 0 and b[where].std() > 0:
                 values.append(np.corrcoef(a[where], b[where])[0, 1])
-    return {"cavity correlation": float(np.mean(cavity)), "ring correlation": float(np.mean(around))}
+    return {name: float(np.mean(values)) if values else np.nan
+            for name, values in (("cavity correlation", cavity), ("ring correlation", around))}
 
 
 def shape(clip: SimulatedClip) -> dict[str, float]:

@@ -42,6 +42,12 @@ def render(endocardium: np.ndarray, epicardium: np.ndarray, atrium: np.ndarray, 
     return labels
 
 
+def in_sector(height: int, width: int, tip: tuple[float, float], radius: float, half_angle: float) -> np.ndarray:
+    """Pixels ``(height, width)`` bool whose centre lies in the displayed sector; tip (x, y) and radius in px, angle in rad."""
+    y, x = np.mgrid[:height, :width]
+    return (np.hypot(x - tip[0], y - tip[1]) <= radius) & (np.abs(np.arctan2(x - tip[0], y - tip[1])) <= half_angle)
+
+
 def chords(mask: np.ndarray, long_axis: np.ndarray, disks: int = 20) -> np.ndarray:
     """Diameters ``(disks,)`` px of a mask ``(H, W)`` bool perpendicular to its long axis, apex to base.
 

@@ -193,3 +193,11 @@ def test_labels_are_exclusive_and_nested(echonet_clips):
 def test_unknown_options_are_errors(wrong):
     with pytest.raises(ConfigError, match="phantom"):
         draw(wrong.pop("preset"), 0, **wrong)
+
+
+def test_wall_and_atrium_end_where_the_picture_ends(echonet_clips):
+    sector = truth.in_sector(112, 112, (61, 7), 107, 0.79)
+    assert sector[60, 61] and not sector[60, 2] and not sector[3, 61]
+    for clip in echonet_clips[:6]:
+        assert not (clip.labels[:, ~sector] > truth.CAVITY).any()
+        assert (clip.labels[:, ~sector] == truth.CAVITY).sum() <= 0.02 * (clip.labels == truth.CAVITY).sum()
