@@ -15,7 +15,7 @@ from nibabel.nifti1 import Nifti1Header
 from echolib import __version__
 from echolib.clinic.folders import finished_folder
 from echolib.clinic.pictures import overlay_frames
-from echolib.clinic.report import build_report
+from echolib.clinic.report import write_report
 from echolib.clinic.result import Segmentation
 from echolib.data.video import write_mp4_frames
 from echolib.files import write_atomic
@@ -39,7 +39,7 @@ def write_outputs(segmentation: Segmentation, folder: Path) -> None:
         write_atomic(part / "area.csv", _area_csv(segmentation))
         text = json.dumps(summary(segmentation), indent=1, ensure_ascii=False, allow_nan=False)
         write_atomic(part / "summary.json", text + "\n")
-        write_atomic(part / "report.html", build_report(segmentation, (part / "overlay.mp4").read_bytes(), DISCLAIMER))
+        write_report(segmentation, part / "overlay.mp4", part / "report.html", DISCLAIMER)
 
 
 def summary(segmentation: Segmentation) -> dict:

@@ -129,6 +129,11 @@ def _kind(path: Path, file: str) -> str:
 def _open_video(path: Path, file: str, name: str) -> ClipFile:
     info = probe(path, file=file)
     _plausible(file, info.frames, info.height, info.width)
+    # Containers count frames that no player shows: those before a cut point, or before the first whole picture.
+    shown = sum(1 for _ in iterate_video(path, file=file))
+    if shown < 0.9 * info.frames:
+        raise DataError("frames are missing or do not decode", file=file, value=shown, expected=f"{info.frames} frames")
+    _plausible(file, shown, info.height, info.width)
 
     def frames() -> Iterator[np.ndarray]:
         count = 0
@@ -138,10 +143,8 @@ def _open_video(path: Path, file: str, name: str) -> ClipFile:
                                 expected=f"{info.height} x {info.width} px")
             count += 1
             yield frame
-        if count < info.frames:
-            raise DataError("frames are missing or do not decode", file=file, value=count, expected=f"{info.frames} frames")
 
-    return ClipFile(name, info.frames, info.height, info.width, info.fps, math.nan, "video", frames)
+    return ClipFile(name, shown, info.height, info.width, info.fps, math.nan, "video", frames)
 
 
 def _open_dicom(path: Path, file: str, name: str) -> ClipFile:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -39,17 +40,29 @@ v.pause();v.currentTime=Math.max(0,Math.min(d,(x-a)/(b-a)*d))});f()})();
 """
 
 
-def build_report(segmentation: Segmentation, overlay_mp4: bytes, disclaimer: str) -> str:
-    """The page.
+#: Where the cine loop goes. No text of a clip can hold it, since quotes are escaped there.
+LOOP = 'src="data:video/mp4;base64,"'
+
+
+def write_report(segmentation: Segmentation, overlay: Path, path: Path, disclaimer: str) -> None:
+    """Write the page with everything inside; the loop of a long clip is copied through in pieces.
 
     Args:
         segmentation: the clip.
-        overlay_mp4: the cine loop with outlines.
+        overlay: MP4 of the cine loop with outlines.
+        path: the page.
         disclaimer: shown on top.
-
-    Returns:
-        HTML with everything inside; a content security policy forbids it to load anything.
     """
+    before, after = build_report(segmentation, disclaimer).split(LOOP)
+    with path.open("wb") as page, overlay.open("rb") as loop:
+        page.write(before.encode() + LOOP[:-1].encode())
+        while piece := loop.read(3 * 2 ** 18):  # a multiple of three bytes: base64 without padding in the middle
+            page.write(base64.b64encode(piece))
+        page.write(b'"' + after.encode())
+
+
+def build_report(segmentation: Segmentation, disclaimer: str) -> str:
+    """The page as HTML, its cine loop still empty (:data:`LOOP`); a content security policy forbids it to load anything."""
     width = 640
     curve, first, last = area_svg(segmentation, cursor="cursor", name="curve")
     seconds = (len(segmentation.frames) - 1) / segmentation.fps
@@ -58,12 +71,11 @@ def build_report(segmentation: Segmentation, overlay_mp4: bytes, disclaimer: str
     unit = segmentation.areas[1]
     factor = (segmentation.spacing_mm / 10) ** 2 if segmentation.has_scale else 1.0
     name = html.escape(segmentation.name)
-    loop = base64.b64encode(overlay_mp4).decode()
     parts = [
         f"<h1>Left ventricle: {name}</h1>", f'<p class="notice" role="note">{html.escape(disclaimer)}</p>',
         _numbers(segmentation), _flags(segmentation),
         '<div class="row"><figure class="loop"><video id="cine" controls loop muted autoplay playsinline '
-        f'aria-label="Cine loop of {name} with the outline of the left ventricle" src="data:video/mp4;base64,{loop}"></video>'
+        f'aria-label="Cine loop of {name} with the outline of the left ventricle" {LOOP}></video>'
         f"<figcaption>The clip with the outline on every frame ({len(segmentation.frames)} frames, "
         f"{segmentation.fps:.4g} per second).</figcaption></figure>{_stills(segmentation)}</div>",
         "<h2>Area curve and spectrum</h2>",

@@ -62,7 +62,7 @@ class Segmentation:
         frames: (T, S, S) uint8, the cone in the network's frame, grey.
         probabilities: (T, S, S) float16, what the network said.
         masks: (T, S, S) bool, the LV cavity in the network's frame.
-        display: (T, h, w) uint8, the cone at the clip's own resolution (at most 448 px high), grey.
+        display: (T, h, w) uint8, the cone at the clip's own resolution (at most 400 px high), grey.
         to_frame, to_display: (2, 3) maps of the clip's px to px of ``frames`` and of ``display``.
         area: (T,) LV area, px2 of the clip; 0 where none was found.
         volumes: (T,) volume by the method of disks, mL, or 1000 px^3 of the clip when the spacing is unknown.

@@ -21,7 +21,7 @@ from echolib.evaluation.ejection import Beat, disk_volumes, ejection_fraction, f
 from echolib.evaluation.inference import segment_video
 
 #: Highest picture kept for looking at, px: enough for a contour to be judged, little enough for a thousand frames.
-DISPLAY_HEIGHT = 448
+DISPLAY_HEIGHT = 400
 #: Grey level to which the 95th percentile of the cone's non-black pixels is brought: that of EchoNet-like clips.
 BRIGHTNESS = 110.0
 #: A clip without a whole beat still shows a contraction when its area changes by this share.

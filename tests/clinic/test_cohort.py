@@ -117,8 +117,9 @@ def test_default_weights_missing_or_exchanged_are_named(saved, tmp_path):
 
 
 def test_a_run_of_the_ledger(tmp_path):
-    spec = RunSpec(task="segment", data=DataSpec(layout="echonet", phantom=PhantomSpec(train=7, val=1, test=1)), loss="dice_frame",
-                   model=ModelSpec(name="nnunet2d", width=0.1), clip=ClipSpec(frames=1), train=TrainSpec(epochs=1))
+    spec = RunSpec(task="segment", model=ModelSpec(name="nnunet2d", width=0.1), clip=ClipSpec(frames=1),
+                   data=DataSpec(layout="echonet", phantom=PhantomSpec(train=7, val=1, test=1)), loss="dice_frame",
+                   train=TrainSpec(epochs=1))
     run = tmp_path / spec.key
     run.mkdir()
     (run / "spec.json").write_text(json.dumps(spec.model_dump(mode="json")))

@@ -95,7 +95,7 @@ def test_a_failure_leaves_the_old_result(result, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("echolib.clinic.outputs.build_report", full)
+    monkeypatch.setattr("echolib.clinic.outputs.write_report", full)
     with pytest.raises(OSError, match="No space"):
         write_outputs(result, target)
     assert (target / "report.html").read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["clip"]
