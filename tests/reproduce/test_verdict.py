@@ -11,7 +11,8 @@ from echolib.reproduce.verdict import count_verdict, order_verdict
 
 def table(mean: float, seed: int, studies: int = 40) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    rows = [{"study": f"s{i}", "patient": f"s{i}", "frame": f, "phase": p, "dice": float(np.clip(mean + rng.normal(0, .02), 0, 1))}
+    rows = [{"study": f"s{i}", "patient": f"s{i}", "frame": f, "phase": p,
+             "dice": float(np.clip(mean + rng.normal(0, .02), 0, 1))}
             for i in range(studies) for f, p in ((3, "ED"), (12, "ES"))]
     return pd.DataFrame(rows)
 
