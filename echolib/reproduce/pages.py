@@ -41,9 +41,10 @@ def profile_table(folder: Path) -> str:
     for p in sorted(found, key=lambda p: (p.echonet.phantom is None, _studies(p), p.name)):
         data = "EchoNet-Dynamic" if p.echonet.phantom is None else f"{_studies(p):,} phantom videos"
         schedule = f"{p.pretrain.epochs} + {p.segment.epochs} epochs"
-        rows.append((f"<code>{html.escape(p.name)}</code>", data, f"× {p.width:g}", schedule, str(len(p.seeds)),
+        clips = ", ".join(f"{clip.frames} × {clip.period}" for clip in (p.clip_3d, p.clip_si))
+        rows.append((f"<code>{html.escape(p.name)}</code>", data, f"× {p.width:g}", clips, schedule, str(len(p.seeds)),
                      "yes" if p.quotable else "no", html.escape(p.purpose)))
-    head = ("Profile", "Data", "Width of networks", "Stage 1 + 2", "Seeds", "Quotable", "Purpose")
+    head = ("Profile", "Data", "Network width", "Clips 3D, SI: frames × period", "Stage 1 + 2", "Seeds", "Quotable", "Purpose")
     return table("The profiles of this checkout", head, rows)
 
 

@@ -63,6 +63,8 @@ def cells(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
                 found = count(ledger.workspace.build, ran[entry["method"]].model)
                 value = found.parameters / 1e6 if column == "params_m" else found.gflops_per_frame
                 verdict = count_verdict(entry[column], value, decimals)
+                if verdict.status == "differs" and ran[entry["method"]].note:
+                    verdict = Verdict("differs", f"{verdict.why}: {ran[entry['method']].note}")
             out.append(Cell(entry["method"], column, entry[column], np.nan, np.nan, value, np.nan, np.nan, **asdict(verdict)))
     frame = pd.DataFrame(out)
     if (frame.status == "").any() or frame.status.isna().any():
@@ -118,10 +120,12 @@ def scorecard_html(experiment: Experiment, ledger: Ledger) -> str:
         by = part.set_index("column")
         rows.append((html.escape(method), *(_cell(by.loc[c]) for c in columns)))
     data = "EchoNet-Dynamic" if profile.echonet.phantom is None else f"phantoms, profile “{profile.name}”"
-    legend = ('<p class="echo-legend"><span class="echo-published">dark</span> published, on EchoNet-Dynamic, 95 % interval as '
-              f'printed &nbsp;·&nbsp; <span class="echo-ours">blue</span> this machine, on {html.escape(data)}, 95 % interval, '
-              "patients resampled; counts are of the full-width network. The two Dice lines are different experiments and are "
-              "not to be subtracted.</p>")
+    seeds = f", mean over {len(profile.seeds)} seeds" if len(profile.seeds) > 1 else ""
+    apart = ("" if profile.echonet.phantom is None else
+             " The two Dice lines are different experiments and are not to be subtracted.")
+    legend = ('<p class="echo-legend"><span class="echo-published">First line, bold:</span> published, on EchoNet-Dynamic, 95 % '
+              'interval as printed. <span class="echo-ours">Second line, blue:</span> this machine, on '
+              f"{html.escape(data)}{seeds}, 95 % interval, patients resampled; counts are of the full-width network.{apart}</p>")
     caption = f"{experiment.number} of the SimLVSeg paper: every published cell, ours beneath it, and what may be said of it"
     return legend + html_table(caption, ("Method", *columns.values()), rows, "echo-scorecard")
 
@@ -151,13 +155,16 @@ def provenance_html(records: list[Record], profile: str) -> str:
     """The footer under a table or figure: where its numbers came from."""
     first = records[0].provenance
     seeds = sorted({r.spec.seed for r in records})
-    hours = sum(r.provenance.wall_seconds for r in records)
+    seconds = sum(r.provenance.wall_seconds for r in records)
+    tested = sorted({f"{r.dice.frames} frames of {r.dice.patients} patients" for r in records if r.scores})
     versions = ", ".join(f"{k} {v}" for k, v in first.versions.items() if k in ("python", "torch", "monai", "timm", "echolib"))
     commits = sorted({r.provenance.commit[:10] + (" with uncommitted changes" if r.provenance.uncommitted_changes else "")
                       for r in records})
     items = {"Profile": profile, "Runs": ", ".join(f"{r.key} ({r.spec.label})" for r in records),
-             "Seeds": ", ".join(map(str, seeds)), "Commit": ", ".join(commits), "Code": first.code, "Data": first.data[:16],
+             "Seeds": ", ".join(map(str, seeds)), "Scored on": "; ".join(tested) or "nothing",
+             "Commit": ", ".join(commits), "Code": first.code, "Data": first.data[:16],
              "Hardware": first.hardware + f", {first.threads} threads", "Versions": versions,
-             "Finished": max(r.provenance.finished for r in records), "Wall time": f"{hours:.0f} s of training and scoring"}
+             "Finished": max(r.provenance.finished for r in records),
+             "Wall time": f"{seconds:.0f} s of training and scoring, stage 1 not counted"}
     body = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd>" for k, v in items.items())
     return f'<details class="echo-provenance"><summary>Where these numbers come from</summary><dl>{body}</dl></details>'
