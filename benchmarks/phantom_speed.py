@@ -17,23 +17,15 @@ import platform  # noqa: E402
 import statistics  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
-from pathlib import Path  # noqa: E402
 
 import numpy  # noqa: E402
 import torch  # noqa: E402
 
+from echolib.hardware import processor  # noqa: E402
 from echolib.phantom.clip import simulate  # noqa: E402
 from echolib.phantom.presets import draw  # noqa: E402
 
 FRAMES = 175
-
-
-def processor() -> str:
-    """Model name of the CPU, where the system tells."""
-    info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
-        if info.is_file() else []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main(clips: int = 10, device: str = "cpu") -> None:

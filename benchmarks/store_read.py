@@ -26,6 +26,7 @@ import numpy as np
 from echolib.data import echonet
 from echolib.data.store import pack
 from echolib.data.video import read_video, write_avi
+from echolib.hardware import processor
 
 STUDIES, FRAMES, SIZE, CLIP = 6, 175, 112, 32
 
@@ -81,14 +82,6 @@ def timed(side: Callable[[int, int], np.ndarray], n: int) -> list[float]:
         if clip.shape != (CLIP, SIZE, SIZE, 3):
             raise RuntimeError(f"clip {k} has shape {clip.shape}")
     return times[5:]  # the first ones warm the caches
-
-
-def processor() -> str:
-    """The processor's name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")] \
-        if cpuinfo.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def main() -> None:
