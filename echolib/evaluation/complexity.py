@@ -7,14 +7,11 @@ matrix products from fvcore, so a counter for it is added here; with it the coun
 from __future__ import annotations
 
 import math
-import os
-import platform
 import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from fvcore.nn import FlopCountAnalysis
@@ -22,6 +19,9 @@ from fvcore.nn.jit_handles import get_shape
 from torch import nn
 
 from echolib.errors import ConfigError
+from echolib.hardware import cores, processor
+from echolib.models import count_parameters
+from echolib.models.single_clip import SingleClip
 
 WARM_UP = 3
 
@@ -70,8 +70,7 @@ def measure(model: nn.Module, frames: int, size: int, channels: int = 3) -> Comp
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
         analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
         total = float(analysis.total())
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Complexity(parameters=parameters, gflops=total / 1e9, gflops_per_frame=total / 1e9 / frames)
+    return Complexity(parameters=count_parameters(model), gflops=total / 1e9, gflops_per_frame=total / 1e9 / frames)
 
 
 def time_per_frame(model: nn.Module, frames: int, size: int, *, runs: int, batch: int = 1, channels: int = 3,
@@ -93,7 +92,8 @@ def time_per_frame(model: nn.Module, frames: int, size: int, *, runs: int, batch
         for run in range(-WARM_UP, runs):
             _finish(device)
             start = time.perf_counter()
-            model(clip)
+            with SingleClip():  # as inference runs it
+                model(clip)
             _finish(device)  # a GPU call returns before the work is done
             if run >= 0:
                 milliseconds.append(1000 * (time.perf_counter() - start) / (batch * frames))
@@ -102,25 +102,13 @@ def time_per_frame(model: nn.Module, frames: int, size: int, *, runs: int, batch
 
 
 def hardware(device: str | torch.device = "cpu") -> str:
-    """One line on what computed: ``AMD EPYC 9354, 2 cores, torch 2.6.0``; for a GPU its name and CUDA version as well."""
+    """One line on what computed: ``AMD EPYC 9354, 2 cores, 1 thread, torch 2.6.0``; for a GPU its name and CUDA version."""
     device = torch.device(device)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     version = torch.__version__.split("+")[0]
     if device.type == "cuda":
-        return f"{torch.cuda.get_device_name(device)}, {cores} CPU cores, torch {version}, CUDA {torch.version.cuda}"
+        return f"{torch.cuda.get_device_name(device)}, {cores()} CPU cores, torch {version}, CUDA {torch.version.cuda}"
     threads = torch.get_num_threads()
-    return f"{_processor()}, {cores} cores, {threads} thread{'s' if threads != 1 else ''}, torch {version}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    for line in lines:
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return f"{processor()}, {cores()} cores, {threads} thread{'s' if threads != 1 else ''}, torch {version}"
 
 
 def _attention_flops(inputs: list, _outputs: list) -> int:

@@ -13,6 +13,7 @@ from echolib.data.clips import window_indices
 from echolib.data.store import ClipStore
 from echolib.errors import DataError
 from echolib.evaluation.metrics import dice, surface_distances
+from echolib.models.single_clip import SingleClip
 from echolib.training.predict import centred_predictions, resolve_device
 
 SCORE_COLUMNS = ("study", "patient", "frame", "phase", "dice", "intersection", "predicted_px", "traced_px", "hd95_px", "asd_px")
@@ -88,7 +89,8 @@ def segment_video(model: nn.Module, video: np.ndarray, frames: int, period: int,
         for first in range(0, len(windows), batch):
             chosen = windows[first:first + batch]
             clips = np.where((chosen >= 0)[..., None, None, None], video[np.maximum(chosen, 0)], np.uint8(0))
-            logits = model(normalise(to_float(torch.from_numpy(clips).to(device))))
+            with SingleClip():
+                logits = model(normalise(to_float(torch.from_numpy(clips).to(device))))
             found = torch.sigmoid(logits[:, 0].float()).cpu().numpy()
             for window, maps in zip(chosen, found, strict=True):
                 probabilities[window[window >= 0]] += maps[window >= 0]  # no frame occurs twice in one window

@@ -20,6 +20,7 @@ from echolib.data.clips import centred_indices
 from echolib.data.store import ClipStore
 from echolib.errors import TrainingError
 from echolib.losses import select_traced
+from echolib.models.single_clip import SingleClip
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def centred_predictions(model: nn.Module, store: ClipStore, spec: RunSpec, split
             chosen = [centred_indices(int(lengths[row.study]), int(row.frame), frames, period) for row in rows]
             clips = np.stack([store.clip(row.study, indices) for row, (indices, _) in zip(rows, chosen, strict=True)])
             position = torch.tensor([where for _, where in chosen], device=device)
-            logits = model(normalise(to_float(torch.from_numpy(clips).to(device))))
+            with SingleClip():
+                logits = model(normalise(to_float(torch.from_numpy(clips).to(device))))
             predicted = (select_traced(logits, position) > 0).cpu().numpy()
             for row, mask in zip(rows, predicted, strict=True):
                 yield Prediction(row.study, int(row.frame), row.phase, mask, store.mask(row.study, int(row.frame)))

@@ -1,0 +1,45 @@
+"""One clip through oneDNN: the same answer, and only where it is meant to step in."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from echolib.models import build
+from echolib.models.single_clip import SingleClip
+
+
+def kernels(model: nn.Module, clip: torch.Tensor) -> set[str]:
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        model(clip)
+    return {event.key for event in seen.key_averages()}
+
+
+def test_one_clip_gets_the_same_logits_and_no_native_convolution():
+    model = build("unet3d", width=0.25, frames=16, size=32, seed=0).eval()
+    clip = torch.randn(1, 3, 16, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted = model(clip)
+        assert "aten::slow_conv3d_forward" in kernels(model, clip)  # else the context has become needless
+        with SingleClip():
+            assert torch.allclose(model(clip), wanted, atol=1e-4)
+            assert "aten::slow_conv3d_forward" not in kernels(model, clip)
+
+
+@pytest.mark.parametrize("conv", [nn.Conv3d(2, 4, 3, padding=1), nn.Conv3d(2, 4, 3, stride=2), nn.Conv3d(2, 4, 3, padding="same"),
+                                  nn.Conv3d(4, 4, (1, 3, 2), dilation=2, groups=2, bias=False)])
+def test_options_of_the_convolution_are_kept(conv):
+    clip = torch.randn(1, conv.in_channels, 7, 8, 9, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        wanted = conv(clip)
+        with SingleClip():
+            assert torch.allclose(conv(clip), wanted, atol=1e-5)
+
+
+def test_gradients_are_left_alone():
+    conv, clip = nn.Conv3d(2, 3, 3), torch.randn(1, 2, 5, 5, 5, generator=torch.Generator().manual_seed(2))
+    with SingleClip():
+        conv(clip).sum().backward()
+    assert conv.weight.grad.abs().sum() > 0
