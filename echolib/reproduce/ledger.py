@@ -177,7 +177,7 @@ class Ledger:
         record = Record(key=spec.key, spec=spec, parameters=models.count_parameters(self.model(spec)), steps=outcome.steps,
                         train_seconds=round(outcome.seconds, 1), best_epoch=outcome.best_epoch, validation=outcome.best_score,
                         scores=scores,
-                        provenance=collect(self.workspace.root, self.store.fingerprint, time.perf_counter() - began))
+                        provenance=collect(self.workspace.root, stamp["data"], time.perf_counter() - began, stamp["code"]))
         write_json(folder / "record.json", record.model_dump(mode="json"))
         return record
 

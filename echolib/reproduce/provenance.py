@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import os
 import platform
 import subprocess
 from datetime import datetime, timezone
@@ -17,6 +16,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 import echolib
+from echolib.hardware import cores, processor
 
 #: Packages whose version can change a result.
 PACKAGES = ("torch", "torchvision", "timm", "monai", "lightning-fabric", "segmentation-models-pytorch", "numpy",
@@ -79,13 +79,7 @@ def git_state(root: Path) -> tuple[str, bool]:
 @lru_cache(maxsize=1)
 def hardware() -> str:
     """Processor or GPU, cores and memory, such as ``AMD EPYC, 2 cores, 23 GiB``."""
-    name = platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        models = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        name = models[0] if models else name
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    text = f"{name}, {cores} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
+    text = f"{processor()}, {cores()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB"
     return f"{torch.cuda.get_device_name()} + {text}" if torch.cuda.is_available() else text
 
 
@@ -101,15 +95,16 @@ def versions() -> dict[str, str]:
     return found
 
 
-def collect(root: Path, data: str, wall_seconds: float) -> Provenance:
+def collect(root: Path, data: str, wall_seconds: float, code: str) -> Provenance:
     """The provenance of a computation that has just finished.
 
     Args:
         root: the checkout.
         data: fingerprint of the data that it read.
         wall_seconds: how long it took.
+        code: fingerprint of the code when it began; the files may have been edited since.
     """
     commit, changed = git_state(root)
-    return Provenance(commit=commit, uncommitted_changes=changed, code=code_fingerprint(), data=data, versions=versions(),
+    return Provenance(commit=commit, uncommitted_changes=changed, code=code, data=data, versions=versions(),
                       hardware=hardware(), threads=torch.get_num_threads(),
                       finished=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), wall_seconds=round(wall_seconds, 1))

@@ -96,6 +96,21 @@ def test_changed_data_and_changed_code_are_said_and_run_again(trained, monkeypat
     assert [line.split(": ")[-1] for line in log if line.startswith("run ")] == ["not run yet", "the data changed"]
 
 
+def test_code_edited_during_a_run_does_not_pass_for_the_code_that_ran(trained, monkeypatch):
+    ledger, _ = trained
+    spec = ledger.workspace.profile.segment_run("unet3d", seed=0)
+    train = module.train_segment
+
+    def edited_meanwhile(*args, **options):
+        monkeypatch.setattr(module, "code_fingerprint", lambda: "edited")
+        return train(*args, **options)
+
+    monkeypatch.setattr(module, "train_segment", edited_meanwhile)
+    monkeypatch.setattr(module, "code_fingerprint", lambda: "as it ran")
+    assert ledger.require([spec])[0].provenance.code == "as it ran"
+    assert ledger.state(spec) == (None, "the code changed")
+
+
 def test_a_directory_without_a_record_is_not_a_run_and_stale_leftovers_do_not_stay(trained):
     ledger, log = trained
     spec = ledger.workspace.profile.segment_run("unet3d", seed=0)
