@@ -11,7 +11,6 @@ import warnings
 
 import numpy as np
 import torch
-from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 from scipy.stats import rankdata
 
 from echolib.errors import DataError
@@ -77,6 +76,8 @@ def surface_distances(predicted: np.ndarray, traced: np.ndarray,
         return 0.0, 0.0
     if not predicted.any() or not traced.any():
         return float("nan"), float("nan")
+    from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance  # monai takes seconds to load
+
     rows, columns = np.flatnonzero((predicted | traced).any(1)), np.flatnonzero((predicted | traced).any(0))
     box = np.s_[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
     # A rim of background, so that a mask which touches the image border has its surface there too.
