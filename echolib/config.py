@@ -156,7 +156,10 @@ class RunSpec(Strict):
 
 
 class Switches(Strict):
-    """The audit's rows 1-4 and 6-9 as options (SimLVSeg paper against released program)."""
+    """The audit's rows 1-4 and 6-8 as options (SimLVSeg paper against released program).
+
+    Of the other rows, 5 (epochs) is a profile's :class:`StageSize`, and 9 (which clip) is the same in both protocols.
+    """
 
     interval: Literal["patients_95", "frames_90"]
     mean_dice: Literal["per_frame", "pooled"]
@@ -169,7 +172,7 @@ class Switches(Strict):
 
 
 def switches(protocol: Protocol, segment_epochs: int = 70) -> Switches:
-    """The options of a protocol. ``released`` milestones (45 and 60 of 70 epochs) scale with ``segment_epochs``."""
+    """The options of a protocol. ``released`` milestones (45 and 60 of 70 epochs) scale with the epochs of stage 2."""
     if protocol == "paper":
         both = OptimiserSpec(lr=3e-4, weight_decay=1e-5)
         return Switches(interval="patients_95", mean_dice="per_frame", loss="dice_frame", pretrain_optimiser=both,
@@ -188,7 +191,7 @@ class StageSize(Strict):
     epochs: int = Field(ge=1)
     batch: int = Field(ge=1)
     steps: int | None = Field(None, ge=1)
-    lr: float | None = Field(None, gt=0, description="overrides the protocol's learning rate (short schedules)")
+    lr: float | None = Field(None, gt=0, description="overrides AdamW's learning rate (short schedules)")
 
 
 class Profile(Strict):
@@ -220,7 +223,8 @@ class Profile(Strict):
                     mask_ratio: float = 0.6, protocol: Protocol = "paper") -> RunSpec:
         """The specification of a stage-2 run (weak supervision), with its stage-1 run inside when ``pretrained``."""
         clip = clip or self.clip_for(model)
-        option = switches(protocol, self.segment.epochs)
+        size = self.framewise if clip.frames == 1 else self.segment
+        option = switches(protocol, size.epochs)
         network = ModelSpec(name=model, width=self.width, imagenet=self.imagenet and model.startswith(("si_", "deeplab")))
         common = dict(data=self.echonet, model=network, clip=clip, protocol=protocol, seed=seed, precision=self.precision)
         init = None
@@ -231,7 +235,6 @@ class Profile(Strict):
         if model == "deeplabv3_r50":  # EchoNet-Dynamic's own recipe: BCE summed, SGD, no augmentation
             sgd = OptimiserSpec(name="sgd", lr=1e-5, momentum=0.9, weight_decay=0.0)
             return RunSpec(task="segment", loss="bce_sum", train=_stage(self.framewise, sgd, None), init=init, **common)
-        size = self.framewise if clip.frames == 1 else self.segment
         return RunSpec(task="segment", loss=option.loss, train=_stage(size, option.segment_optimiser, option.augment),
                        init=init, **common)
 

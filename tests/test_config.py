@@ -75,5 +75,11 @@ def test_the_protocols_differ_where_the_audit_says():
     assert (released.augment.jitter_p, released.augment.clahe_p, released.augment.rotation) == (0.5, 0.5, 20.0)   # row 8
 
 
+def test_a_frame_wise_run_has_the_milestones_of_its_own_schedule(smoke):
+    assert (smoke.segment.epochs, smoke.framewise.epochs) == (4, 8)
+    clips, frames = (smoke.segment_run(name, seed=0, protocol="released").train for name in ("unet3d", "nnunet2d"))
+    assert clips.optimiser.milestones == (3, 3) and frames.optimiser.milestones == (5, 7)
+
+
 def test_a_shortened_schedule_keeps_the_place_of_its_milestones():
     assert switches("released", segment_epochs=14).segment_optimiser.milestones == (9, 12)
