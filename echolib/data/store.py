@@ -89,8 +89,8 @@ class ClipStore:
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
             shape, rows = tuple(manifest["frames"]), tuple(manifest["masks"])
-            tables = manifest["tables"]
-            sums = manifest["studies"]
+            tables, sums = dict(manifest["tables"]), dict(manifest["studies"])
+            origin = {name: str(manifest[name]) for name in ("fingerprint", "layout")}
             if manifest["format"] != FORMAT:
                 raise DataError("the store has another format", file=MANIFEST, value=manifest["format"], expected=str(FORMAT))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -101,7 +101,7 @@ class ClipStore:
         studies, labels, report = (pd.read_parquet(path / name) for name in TABLES)
         frames, masks = _mapped(path, FRAMES, shape), _mapped(path, MASKS, rows)
         store = cls(path=path, studies=studies, labels=labels, report=report, frames=frames, size=shape[1], channels=shape[3],
-                    fingerprint=manifest["fingerprint"], layout=manifest["layout"], _masks=masks,
+                    _masks=masks, **origin,
                     _span={s: (int(f), int(n))
                            for s, f, n in zip(studies.index, studies["first"], studies["frames"], strict=True)},
                     _row={(s, int(f)): int(r) for s, f, r in zip(labels["study"], labels["frame"], labels["row"], strict=True)})

@@ -204,6 +204,16 @@ def test_a_store_of_another_format_is_refused(packed, tmp_path):
         ClipStore.open(tmp_path / "s")
 
 
+@pytest.mark.parametrize("lost", ["fingerprint", "layout", "tables", "studies", "frames", "format"])
+def test_a_manifest_that_lacks_an_entry_is_named(packed, tmp_path, lost):
+    shutil.copytree(packed, tmp_path / "s")
+    manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    del manifest[lost]
+    (tmp_path / "s" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="manifest.json: the manifest is damaged"):
+        ClipStore.open(tmp_path / "s")
+
+
 def test_a_video_that_does_not_decode_stops_packing_and_is_named(tmp_path):
     root = fakes.write_echonet(tmp_path / "data")
     file = root / "Videos" / "0X0002.avi"
