@@ -133,13 +133,18 @@ class ClipBatches:
         clip = to_float(raw.frames.to(device))
         mask = None if raw.mask is None else raw.mask.to(device)
         if self.spec.train.augment is not None:
-            seed = np.random.SeedSequence(self.seeds(epoch, raw.step, _AUGMENT)).generate_state(1, np.uint64)[0]
-            clip, mask = augment(clip, mask, self.spec.train.augment, torch.Generator().manual_seed(int(seed >> np.uint64(1))))
+            generator = torch.Generator().manual_seed(torch_seed(self.seeds(epoch, raw.step, _AUGMENT)))
+            clip, mask = augment(clip, mask, self.spec.train.augment, generator)
         clip = _blank(clip, raw.black)
         if raw.masked is None:
             return Batch(normalise(clip), raw.studies, mask=mask, position=raw.position.to(device))
         # Masked frames are set to 0 on the 0-1 scale, so after normalisation they look like black frames, not like the mean.
         return Batch(normalise(_blank(clip, raw.masked)), raw.studies, target=normalise(clip), masked=raw.masked.to(device))
+
+
+def torch_seed(entropy: list[int]) -> int:
+    """A seed for torch (63 bits) from a list of numbers."""
+    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _blank(clip: Tensor, which: Tensor) -> Tensor:

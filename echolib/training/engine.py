@@ -11,19 +11,19 @@ process writes files, but batches are not dealt out among several.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from echolib.config import OptimiserSpec, RunSpec
 from echolib.errors import TrainingError
 from echolib.models import save_weights
-from echolib.training.batches import NETWORK, Batch, ClipBatches
+from echolib.training.batches import NETWORK, Batch, ClipBatches, torch_seed
 from echolib.training.checkpoint import Outcome, RunDirectory, State
 from echolib.training.determinism import StopSignal, deterministic
 from echolib.training.predict import resolve_device
@@ -146,6 +146,7 @@ class _Run:
                         shown.step(row[0], value, score, last)
                         budget -= 1
                         if last or stop.received is not None or now - saved >= checkpoint_seconds:
+                            os.fsync(log.fileno())  # a checkpoint without its rows of the log could not be resumed
                             self._save()
                             saved = time.monotonic()
                         if stop.received is not None:
@@ -158,7 +159,7 @@ class _Run:
     def _step(self, batch: Batch) -> float:
         """Forward, backward, update; the loss."""
         state = self.state
-        torch.manual_seed(_seed_of(self.batches.seeds(state.epoch, state.step, NETWORK)))  # drop-out, stochastic depth
+        torch.manual_seed(torch_seed(self.batches.seeds(state.epoch, state.step, NETWORK)))  # drop-out, stochastic depth
         where = f"{self.spec.label}: epoch {state.epoch + 1}, step {state.step + 1}"
         try:
             value = self.loss(self.network(batch.clip), batch)
@@ -213,8 +214,3 @@ class _Run:
                                                  "epoch": str(outcome.best_epoch)})
             self.directory.finish(outcome)
         return outcome
-
-
-def _seed_of(entropy: list[int]) -> int:
-    """A seed for torch (63 bits) from a list of numbers."""
-    return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> np.uint64(1))
