@@ -8,11 +8,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 
-class FrameWise(nn.Module):
-    """Fold the frames into the batch, segment, unfold.
+class Wrapped2D(nn.Module):
+    """A network of clips with a 2-D network inside; subclasses say how the clip becomes images.
 
     Args:
-        network: 2-D network, ``(N, 3, H, W)`` -> ``(N, out, H, W)``, with attributes ``head`` and ``unused``.
+        network: 2-D network, ``(N, 3, Y, X)`` -> ``(N, out, Y, X)``, with attributes ``head`` and ``unused``.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -25,6 +25,10 @@ class FrameWise(nn.Module):
     def encoder(self) -> nn.Module:
         """The part that ImageNet weights belong to."""
         return self.network.encoder
+
+
+class FrameWise(Wrapped2D):
+    """Fold the frames into the batch, segment, unfold."""
 
     def forward(self, clip: Tensor) -> Tensor:
         """``(B, 3, F, H, W)`` normalised -> logits ``(B, out, F, H, W)``."""

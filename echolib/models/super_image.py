@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from echolib.errors import ConfigError
+from echolib.models.framewise import Wrapped2D
 
 #: px; the total stride of every 2-D encoder used here
 STRIDE = 32
@@ -69,7 +70,7 @@ def cut(image: Tensor, frames: int, height: int, width: int, multiple: int = STR
     return cells.reshape(batch, channels, frames, tall, wide)[..., top:top + height, left:left + width].contiguous()
 
 
-class SuperImage(nn.Module):
+class SuperImage(Wrapped2D):
     """Lay the clip as an image, segment the image, cut the frames back out.
 
     Args:
@@ -78,16 +79,8 @@ class SuperImage(nn.Module):
     """
 
     def __init__(self, network: nn.Module, multiple: int = STRIDE) -> None:
-        super().__init__()
-        self.network = network
+        super().__init__(network)
         self.multiple = multiple
-        self.head = tuple(f"network.{name}" for name in network.head)
-        self.unused = tuple(f"network.{name}" for name in network.unused)
-
-    @property
-    def encoder(self) -> nn.Module:
-        """The part that ImageNet weights belong to."""
-        return self.network.encoder
 
     def forward(self, clip: Tensor) -> Tensor:
         """``(B, 3, F, H, W)`` normalised -> logits ``(B, out, F, H, W)``. ConfigError if F is not a square."""
