@@ -4,12 +4,13 @@
 # make check           ruff
 # make clean           remove build/ (runs included); .venv stays. make distclean removes both
 #
-# Real data:  make book PROFILE=paper ECHONET=../EchoNet-Dynamic CAMUS=../CAMUS
+# Real data:  make book PROFILE=paper ECHONET=../EchoNet-Dynamic CAMUS=../CAMUS IMAGENET=../weights
 
 PYTHON  ?= python3
 PROFILE ?= smoke
 ECHONET ?=
 CAMUS   ?=
+IMAGENET ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.echolib-installed
@@ -21,10 +22,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := book
 
 book: $(STAMP)
-	$(if $(ECHONET),ECHOLIB_ECHONET='$(ECHONET)') $(if $(CAMUS),ECHOLIB_CAMUS='$(CAMUS)') $(BIN)/echolib book --profile $(PROFILE)
+	$(if $(ECHONET),ECHOLIB_ECHONET='$(ECHONET)') $(if $(CAMUS),ECHOLIB_CAMUS='$(CAMUS)') \
+	  $(if $(IMAGENET),ECHOLIB_IMAGENET='$(IMAGENET)') $(BIN)/echolib book --profile $(PROFILE)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
 
 bench: $(STAMP)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -177,7 +177,7 @@ def switches(protocol: Protocol, segment_epochs: int = 70) -> Switches:
         both = OptimiserSpec(lr=3e-4, weight_decay=1e-5)
         return Switches(interval="patients_95", mean_dice="per_frame", loss="dice_frame", pretrain_optimiser=both,
                         segment_optimiser=both, reconstruct="clip", si_counts="masked", augment=AugmentSpec())
-    milestones = tuple(max(1, round(segment_epochs * m / 70)) for m in (45, 60))
+    milestones = tuple(sorted({max(1, round(segment_epochs * m / 70)) for m in (45, 60)}))  # a set: short schedules merge them
     return Switches(
         interval="frames_90", mean_dice="pooled", loss="dice_batch",
         pretrain_optimiser=OptimiserSpec(lr=3e-4, weight_decay=1e-3, betas=(0.9, 0.95), amsgrad=True),

@@ -9,19 +9,23 @@ from __future__ import annotations
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from fvcore.nn import FlopCountAnalysis
-from fvcore.nn.jit_handles import get_shape
 from torch import nn
 
 from echolib.errors import ConfigError
 from echolib.hardware import cores, processor
 from echolib.models import count_parameters
 from echolib.models.single_clip import SingleClip
+
+with warnings.catch_warnings():  # fvcore compiles a loss that nobody here uses, in a way that torch deprecates
+    warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", category=FutureWarning)
+    from fvcore.nn import FlopCountAnalysis
+    from fvcore.nn.jit_handles import get_shape
 
 WARM_UP = 3
 

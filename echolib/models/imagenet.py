@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,15 +52,37 @@ def source_of(name: str) -> Source:
 
 
 def load_imagenet(name: str, model: nn.Module, weights: Path | None) -> None:
-    """Fill ``model.encoder`` with ImageNet weights, from ``weights`` or else from the network.
+    """Fill ``model.encoder`` with ImageNet weights: from ``weights``, else the user's folder, else the network.
+
+    The user's folder is the environment variable ``ECHOLIB_IMAGENET`` (the Makefile's ``IMAGENET=``); in it a file is named
+    after the network, such as ``si_uniformer_s.pth``.
 
     Raises:
         ConfigError: the network has no ImageNet encoder.
         WeightsError: the file cannot be had (the message says which one, and that a local copy works) or does not fit.
     """
     source = source_of(name)
-    file = Path(weights) if weights is not None else _fetch(name, source)
+    file = Path(weights) if weights is not None else local_file(name) or _fetch(name, source)
     fill_encoder(model, load_weights(file), source, file.name)
+
+
+def local_file(name: str) -> Path | None:
+    """The file of the user's folder for a network, or None where there is no folder or no such file."""
+    folder = os.environ.get("ECHOLIB_IMAGENET")
+    found = [p for p in sorted(Path(folder).glob(f"{name}.*")) if p.suffix in (".safetensors", ".pth", ".pt")] if folder else []
+    return found[0] if found else None
+
+
+def check_obtainable(name: str) -> None:
+    """Say before hours of training that a network's ImageNet weights can be had from no network.
+
+    Raises:
+        WeightsError: timm has none and the user's folder has no file for it.
+    """
+    source = source_of(name)
+    if source.timm is None and local_file(name) is None:
+        raise WeightsError(f"{name} starts from ImageNet weights that timm does not have: {source.file}; put the file into a folder "
+                           f"as {name}.pth and name the folder with `make book IMAGENET=...` or the variable ECHOLIB_IMAGENET")
 
 
 def fill_encoder(model: nn.Module, state: Mapping[str, Tensor], source: Source, file: str) -> None:

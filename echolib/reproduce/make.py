@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from echolib.files import locked, write_atomic
+from echolib.models.imagenet import check_obtainable
 from echolib.reproduce import scorecard
 from echolib.reproduce.book import assemble, build
 from echolib.reproduce.experiments import REGISTRY
@@ -37,11 +38,14 @@ def _make(workspace: Workspace) -> Path:
 
     ledger = Ledger(workspace, say=say)
     say(f"profile {workspace.profile.name}: {workspace.profile.purpose}")
-    say(f"store: {len(ledger.store.studies)} studies, data fingerprint {ledger.store.fingerprint[:16]}")
-    records = []
-    for entry in REGISTRY.values():
-        for specs in entry.runs(workspace.profile).values():
-            records += ledger.require(specs)
+    specs = [spec for entry in REGISTRY.values() for group in entry.runs(workspace.profile).values() for spec in group]
+    for name in sorted({spec.model.name for spec in specs if spec.model.imagenet}):
+        check_obtainable(name)
+    store = ledger.store
+    say(f"store: {len(store.studies)} studies, data fingerprint {store.fingerprint[:16]}")
+    for finding in store.report.itertuples():
+        say(f"  {finding.action}: {finding.file}: {finding.problem}")
+    records = ledger.require(specs)
     say(f"runs: {len(records)} records")
     executed = [_notebook(workspace, name, [f"{r.key} {r.provenance.finished}" for r in records], say) for name in NOTEBOOKS]
     table1 = REGISTRY["simlvseg_table1"]

@@ -104,3 +104,18 @@ def test_a_download_lands_in_the_encoder(monkeypatch, tmp_path):
     model = models.build("si_resnet18", frames=4, size=32, imagenet=True, seed=2)
     assert asked == [("timm/resnet18.tv_in1k", "model.safetensors")]
     assert torch.equal(model.encoder.layer4[1].conv2.weight, donor.encoder.layer4[1].conv2.weight)
+
+
+def test_the_users_folder_comes_before_the_network(tmp_path, monkeypatch):
+    from echolib.models.imagenet import check_obtainable, local_file
+
+    monkeypatch.delenv("ECHOLIB_IMAGENET", raising=False)
+    with pytest.raises(WeightsError, match="si_uniformer_s.pth"):
+        check_obtainable("si_uniformer_s")
+    monkeypatch.setenv("ECHOLIB_IMAGENET", str(tmp_path))
+    assert local_file("si_uniformer_s") is None
+    (tmp_path / "si_uniformer_s.txt").write_text("not weights")
+    assert local_file("si_uniformer_s") is None
+    (tmp_path / "si_uniformer_s.pth").write_bytes(b"")
+    assert local_file("si_uniformer_s") == tmp_path / "si_uniformer_s.pth"
+    check_obtainable("si_uniformer_s")
