@@ -82,7 +82,7 @@ def check_obtainable(name: str) -> None:
     source = source_of(name)
     if source.timm is None and local_file(name) is None:
         raise WeightsError(f"{name} starts from ImageNet weights that timm does not have: {source.file}; put the file into a "
-                           f"folder as {name}.pth and name the folder with `make book IMAGENET=...` or the variable ECHOLIB_IMAGENET")
+                           f"folder as {name}.pth and name the folder with `make book IMAGENET=...` or ECHOLIB_IMAGENET")
 
 
 def fill_encoder(model: nn.Module, state: Mapping[str, Tensor], source: Source, file: str) -> None:
