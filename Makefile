@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .DEFAULT_GOAL := book
 
 book: $(STAMP)
-	$(if $(ECHONET),ECHOLIB_ECHONET='$(ECHONET)') $(if $(CAMUS),ECHOLIB_CAMUS='$(CAMUS)') \
+	@$(if $(ECHONET),ECHOLIB_ECHONET='$(ECHONET)') $(if $(CAMUS),ECHOLIB_CAMUS='$(CAMUS)') \
 	  $(if $(IMAGENET),ECHOLIB_IMAGENET='$(IMAGENET)') $(BIN)/echolib book --profile $(PROFILE)
 
 test: $(STAMP)

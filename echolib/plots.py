@@ -129,8 +129,9 @@ def intervals(axis: plt.Axes, table: pd.DataFrame, colour: str, label: str | Non
             if np.isfinite(row.low):
                 axis.plot([row.low, row.high], [position + offset] * 2, color=colour, lw=2.2, solid_capstyle="butt", zorder=2)
             axis.plot(row.value, position + offset, "o", color=colour, ms=5.5, zorder=3, label=label)
-            axis.annotate(f"{row.value:.2f}", (row.value, position + offset), (0, 6), textcoords="offset points", ha="center",
-                          fontsize=8, color=colour)
+            above = offset <= 0  # the lower of two sets has its values below, where they meet nothing
+            axis.annotate(f"{row.value:.2f}", (row.value, position + offset), (0, 6 if above else -6), textcoords="offset points",
+                          ha="center", va="bottom" if above else "top", fontsize=8, color=colour)
             label = None
     axis.set_yticks(range(len(table)), table.index)
     axis.set_ylim(len(table) - 0.5, -0.6)

@@ -113,6 +113,34 @@ def window_indices(length: int, frames: int, period: int) -> np.ndarray:
     return np.stack(windows)
 
 
+def overlapping_windows(length: int, frames: int, period: int) -> tuple[np.ndarray, np.ndarray]:
+    """Windows that overlap by half, so that every frame lies well inside at least one of them.
+
+    As :func:`window_indices`, but windows begin every F/2 frames of a sequence, the first F/4 before its start, and
+    frames beyond the ends are mirrored ones of the sequence itself. A network knows least at the ends of a clip, where
+    the frames before or after are missing.
+
+    Returns:
+        ``(indices, weights)``, both ``(W, F)``: frame numbers, int64; and weights, float32, highest in the middle of a
+        window and 0 for mirrored frames, with which predictions of one frame are averaged.
+
+    Raises:
+        DataError: a count is below 1.
+    """
+    _room(length, 0, frames, period)
+    ramp = np.minimum(np.arange(1, frames + 1), np.arange(frames, 0, -1)).astype(np.float32)
+    indices, weights = [], []
+    for offset in range(min(period, length)):
+        held = -(-(length - offset) // period)
+        for start in range(-(frames // 4), held - frames // 4, max(1, frames // 2)):
+            wanted = start + np.arange(frames)
+            turn = max(1, 2 * (held - 1))
+            mirrored = np.minimum(wanted % turn, turn - wanted % turn) if held > 1 else np.zeros(frames, np.int64)
+            indices.append(offset + mirrored * period)
+            weights.append(np.where((wanted >= 0) & (wanted < held), ramp, 0))
+    return np.stack(indices).astype(np.int64), np.stack(weights).astype(np.float32)
+
+
 def masked_positions(frames: int, ratio: float, rng: np.random.Generator,
                      counts: Literal["masked", "kept"] = "masked") -> np.ndarray:
     """Which frames of a clip are blanked (SimLVSeg, temporal masking).

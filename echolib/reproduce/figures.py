@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from echolib.config import RunSpec
 from echolib.data.store import ClipStore
@@ -43,6 +44,7 @@ def dice_figure(cells: pd.DataFrame, baseline: float | None, committed: dict[str
     for axis in (left, right):
         axis.set_xlabel("Dice, ED and ES frames (%)")
         axis.margins(x=0.12)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
     return figure
 
 
@@ -100,4 +102,4 @@ def worst_figure(ledger: Ledger, spec: RunSpec, count: int = 5) -> tuple[Figure,
 def predicted_masks(model, video: np.ndarray, spec: RunSpec, store: ClipStore | None = None) -> np.ndarray:
     """Masks of every frame of a video, (T, H, W) bool, at probability 0.5."""
     size = store.size if store is not None else video.shape[1]
-    return segment_video(model, video, spec.clip.frames, spec.clip.period, size=size) >= 0.5
+    return segment_video(model, video, spec.clip.frames, spec.clip.period, size=size, overlap=True) >= 0.5

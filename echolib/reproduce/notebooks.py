@@ -244,6 +244,9 @@ def _own_kernel(folder: Path) -> Iterator[None]:
 def _tidy(executed: Path, source: str, target: str) -> None:
     """Keep papermill's account of the run, without this machine's folders."""
     book = _read(executed)
+    for cell in book.cells:
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata["tags"].append("hide-input")  # folded away on the page, like the rest of the code
     account = book.metadata.setdefault("papermill", {})
     account.update(input_path=source, output_path=target)
     account.pop("environment_variables", None)

@@ -150,3 +150,20 @@ def test_impossible_clips_are_refused(length, traced, frames, period):
         clips.centred_indices(length, traced, frames, period)
     with pytest.raises(DataError, match="traced frame|cannot be taken"):
         clips.training_indices(length, traced, frames, period, rng())
+
+
+@pytest.mark.parametrize(("length", "frames", "period"), [(30, 16, 1), (1, 4, 1), (3, 16, 1), (64, 16, 2), (7, 1, 1), (50, 9, 5)])
+def test_overlapping_windows_cover_every_frame_and_mirror_the_ends(length, frames, period):
+    indices, weights = clips.overlapping_windows(length, frames, period)
+    assert indices.shape == weights.shape and indices.shape[1] == frames
+    assert indices.min() >= 0 and indices.max() < length
+    total = np.bincount(indices.ravel(), weights.ravel(), minlength=length)
+    assert (total > 0).all()
+    for row, weight in zip(indices, weights, strict=True):
+        assert len(set(row[weight > 0])) == (weight > 0).sum(), "a frame counts twice in one window"
+
+
+def test_a_mirrored_window_by_hand():
+    indices, weights = clips.overlapping_windows(6, 4, 1)
+    assert indices.tolist() == [[1, 0, 1, 2], [1, 2, 3, 4], [3, 4, 5, 4]]
+    assert weights.tolist() == [[0, 2, 2, 1], [1, 2, 2, 1], [1, 2, 2, 0]]

@@ -172,3 +172,13 @@ def test_a_network_that_finds_nothing_has_no_distance():
 def test_an_empty_split_is_an_error():
     with pytest.raises(TrainingError, match="val"):
         score_split(Bright(), SmallStore(), spec(), "val", device="cpu")
+
+
+def test_overlapping_windows_agree_where_a_network_sees_each_frame_alone():
+    class Brightness(torch.nn.Module):
+        def forward(self, clip):
+            return clip.mean(1, keepdim=True) * 3
+
+    video = np.random.default_rng(0).integers(0, 255, (37, 16, 16, 1), dtype=np.uint8)
+    plain, twice = (segment_video(Brightness(), video, 8, 2, size=16, device="cpu", overlap=o) for o in (False, True))
+    np.testing.assert_allclose(plain, twice, atol=1e-6)
