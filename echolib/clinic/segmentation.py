@@ -70,7 +70,7 @@ def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spa
     seen = cv2.convertScaleAbs(frames.reshape(len(frames), -1), alpha=float(gain)).reshape(*frames.shape, 1)
     order = _there_and_back(len(seen), segmenter.frames * segmenter.period)
     probabilities = segment_video(segmenter.model, seen[order] if len(order) > len(seen) else seen, segmenter.frames,
-                                  segmenter.period, batch=batch, device=device, size=segmenter.size)[:len(seen)]
+                                  segmenter.period, batch=batch, device=device, size=segmenter.size, overlap=True)[:len(seen)]
     probabilities, masks = clean(probabilities, fps)
 
     scale = to_frame[0, 0]  # network px per px of the clip
