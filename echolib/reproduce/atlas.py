@@ -86,7 +86,7 @@ def area_curve_figure(clips: Sequence[SimulatedClip], measured: Sequence[float])
 
     Args:
         clips: simulated clips.
-        measured: relative area (0 smallest, 1 largest) at even steps over one RR interval from ES.
+        measured: relative area (0 smallest, 1 largest) at even steps over one RR interval, from one ES to the next.
     """
     figure, axis = plt.subplots(figsize=(5.6, 2.9), layout="constrained")
     for clip in clips:
@@ -94,7 +94,7 @@ def area_curve_figure(clips: Sequence[SimulatedClip], measured: Sequence[float])
         low, high = area.min(), area.max()
         since_es = (clip.phase - clip.phase[clip.es_frame]) % 1
         axis.plot(since_es, (area - low) / max(high - low, 1), ".", color=COLOURS["here"], ms=2, alpha=0.25)
-    axis.plot(np.linspace(0, 1, len(measured), endpoint=False), measured, color=COLOURS["truth"], lw=2,
+    axis.plot(np.linspace(0, 1, len(measured)), measured, color=COLOURS["truth"], lw=2,
               label="measured on real clips")
     axis.plot([], [], ".", color=COLOURS["here"], label="phantom frames")
     axis.set(xlabel="part of the RR interval since end-systole", ylabel="relative LV area")
