@@ -22,6 +22,8 @@ from echolib.evaluation.inference import segment_video
 
 #: Highest picture kept for looking at, px: enough for a contour to be judged, little enough for a thousand frames.
 DISPLAY_HEIGHT = 400
+#: Weights whose own record shows a larger mean EF error, in points, get a warning with every result.
+MOST_EF_ERROR = 8.0
 #: Grey level to which the 95th percentile of the cone's non-black pixels is brought: that of EchoNet-like clips.
 BRIGHTNESS = 110.0
 #: A clip without a whole beat still shows a contraction when its area changes by this share.
@@ -59,6 +61,10 @@ def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spa
         notes.append(Flag("low_frame_rate", f"Only {fps:.3g} frames per second: end-systole may fall between two frames."))
     if math.isnan(spacing_mm):
         notes.append(Flag("no_scale", "The pixel spacing is unknown, so volumes are not in mL; the EF needs no scale.", "note"))
+
+    if segmenter.ef_error is not None and segmenter.ef_error > MOST_EF_ERROR:
+        notes.append(Flag("ef_not_reliable", f"These weights miss the EF by {segmenter.ef_error:.0f} points on average on "
+                          "simulated clips that they have not seen: look at the outlines, do not use the EF."))
 
     sector = find_sector(source)
     to_frame, to_display, shape = framing(sector, segmenter.size), *_display(sector)

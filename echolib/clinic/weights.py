@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -39,6 +39,7 @@ class Segmenter:
         architecture: name and width, in words.
         trained_on: data, in words.
         sha256: of the weights file, 16 hex digits.
+        ef_error: mean absolute EF error on held-out simulated clips, in points, as the record says; None where no record does.
     """
 
     model: nn.Module
@@ -49,6 +50,7 @@ class Segmenter:
     architecture: str
     trained_on: str
     sha256: str
+    ef_error: float | None = None
 
     def described(self) -> dict[str, str]:
         """The words, for reports."""
@@ -112,7 +114,7 @@ def _default(path: Path) -> Segmenter:
     if not isinstance(record, dict) or record.get("sha256") != _sha256(path):
         raise WeightsError(f"{path.name}: the checksum is not the one in its record: the file is damaged or was exchanged; "
                            f"install the package again or run `{MADE_BY}`")
-    return _of_file(path, "the default weights of echolib")
+    return replace(_of_file(path, "the default weights of echolib"), ef_error=record.get("validation", {}).get("ef_mae_points"))
 
 
 def _of_file(path: Path, origin: str) -> Segmenter:

@@ -15,6 +15,7 @@ from echolib import models
 from echolib.clinic import weights as clinic_weights
 from echolib.clinic.cohort import clip_names, segment_files
 from echolib.clinic.command import segment_command
+from echolib.clinic.segmentation import segment
 from echolib.clinic.weights import load_segmenter, save_segmenter
 from echolib.config import ClipSpec, DataSpec, ModelSpec, PhantomSpec, RunSpec, TrainSpec
 from echolib.data.video import write_avi
@@ -102,6 +103,17 @@ def test_a_weights_file_says_what_it_is(saved):
     for name, tensor in model.state_dict().items():
         assert np.allclose(loaded.model.state_dict()[name], tensor, atol=2e-3)
     assert load_segmenter(None, default=path).origin == "the default weights of echolib"
+
+
+@pytest.mark.parametrize(("error", "warned"), [(20.0, True), (4.0, False), (None, False)])
+def test_weights_that_miss_the_ef_say_so_with_every_result(tmp_path, error, warned):
+    path = tmp_path / "default.safetensors"
+    model = models.build("unet3d_s", width=0.1, frames=16, size=112, seed=3)
+    save_segmenter(model, path, network="unet3d_s", width=0.1, frames=16, period=1, size=112, trained_on="test clips.",
+                   record={"validation": {} if error is None else {"ef_mae_points": error}})
+    video = np.random.default_rng(0).rayleigh(40, (20, 112, 112, 1)).clip(0, 255).astype(np.uint8).repeat(3, -1)
+    result = segment(video, 50.0, weights=load_segmenter(None, default=path))
+    assert ("ef_not_reliable" in {flag.code for flag in result.flags}) == warned
 
 
 def test_default_weights_missing_or_exchanged_are_named(saved, tmp_path):
