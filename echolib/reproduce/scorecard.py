@@ -157,7 +157,8 @@ def provenance_html(records: list[Record], profile: str) -> str:
     seeds = sorted({r.spec.seed for r in records})
     seconds = sum(r.provenance.wall_seconds for r in records)
     tested = sorted({f"{r.dice.frames} frames of {r.dice.patients} patients" for r in records if r.scores})
-    versions = ", ".join(f"{k} {v}" for k, v in first.versions.items() if k in ("python", "torch", "monai", "timm", "echolib"))
+    shown = ("echolib", "monai", "python", "timm", "torch")  # a fixed order: a record's own changes when it is read back
+    versions = ", ".join(f"{name} {first.versions[name]}" for name in shown if name in first.versions)
     commits = sorted({r.provenance.commit[:10] + (" with uncommitted changes" if r.provenance.uncommitted_changes else "")
                       for r in records})
     items = {"Profile": profile, "Runs": ", ".join(f"{r.key} ({r.spec.label})" for r in records),
