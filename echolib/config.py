@@ -24,7 +24,7 @@ Protocol = Literal["paper", "released"]
 Layout = Literal["echonet", "camus"]
 Split = Literal["train", "val", "test"]
 ModelName = Literal["unet3d", "unet3d_s", "si_uniformer_s", "si_resnet18", "si_mobilenetv3", "si_vit_b16",
-                    "deeplabv3_r50", "nnunet2d"]
+                    "deeplabv3_r50", "nnunet2d", "nnunet25d"]
 
 #: Channel mean and standard deviation of EchoNet-Dynamic's training frames on the 0-1 scale (facts of the data set).
 ECHONET_MEAN = (0.12741163, 0.1279413, 0.12912785)

@@ -42,12 +42,14 @@ def segment_command(
 
 def train_default_command(
     minutes: Annotated[float, typer.Option(help="time to train, clip making not counted", min=0.1)] = 60.0,
-    clips: Annotated[int, typer.Option(help="simulated clips to learn from", min=4)] = 400,
+    clips: Annotated[int, typer.Option(help="simulated clips to learn from", min=4)] = 500,
     out: Annotated[Path | None, typer.Option(help="where to put the weights; default: into the package")] = None,
     cache: Annotated[Path, typer.Option(help="where the simulated clips are kept")] = Path("build/wide"),
-    network: Annotated[str, typer.Option(help="one of models.build")] = "unet3d_s",
+    network: Annotated[str, typer.Option(help="one of models.build")] = "nnunet25d",
     width: Annotated[float, typer.Option(help="of the network; 1 is as published", min=0.05, max=1.0)] = 0.5,
-    frames: Annotated[int, typer.Option(help="frames of a clip")] = 16,
+    frames: Annotated[int, typer.Option(help="frames of the clips that the network is given at work")] = 16,
+    train_frames: Annotated[int, typer.Option(help="frames of a training clip", min=1)] = 4,
+    batch: Annotated[int, typer.Option(help="training clips a step", min=1)] = 6,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "auto",
     workers: Annotated[int, typer.Option(help="processes that simulate clips", min=1)] = 1,
@@ -56,6 +58,10 @@ def train_default_command(
     from echolib.clinic.train_default import DefaultSpec, train_default
     from echolib.clinic.weights import DEFAULT
 
-    spec = DefaultSpec(minutes=minutes, clips=clips, network=network, width=width, frames=frames, seed=seed)
+    spec = DefaultSpec(minutes=minutes, clips=clips, network=network, width=width, frames=frames,
+                       train_frames=train_frames, batch=batch, seed=seed)
     record = train_default(spec, cache, out or DEFAULT, device=device, workers=workers, say=typer.echo)
-    typer.echo(f"Dice {record['validation']['dice_mean']:.3f} on held-out simulated clips; {record['bytes'] / 2 ** 20:.1f} MiB")
+    for preset, score in record["validation"].items():
+        error = "none found" if score["ef_mae_points"] is None else f"{score['ef_mae_points']:.1f} points"
+        typer.echo(f"held-out clips, preset {preset}: Dice {score['dice_mean']:.3f}, mean EF error {error}")
+    typer.echo(f"{record['bytes'] / 2 ** 20:.1f} MiB")

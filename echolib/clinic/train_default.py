@@ -1,4 +1,4 @@
-"""Train the default weights: a small 3-D U-Net on simulated clips alone, so that no data agreement stands behind them.
+"""Train the default weights: a small video network on simulated clips alone, so that no data agreement stands behind them.
 
 The record beside the weights says what a run cost and reached. The run is bounded by time, not by steps; it may be stopped
 and started again at any moment, and more minutes go on from where fewer ended. Every frame carries its exact mask, so
@@ -23,7 +23,7 @@ from echolib import models
 from echolib.clinic.segmentation import BRIGHTNESS, segment
 from echolib.clinic.strong_augment import strong_augment
 from echolib.clinic.weights import MOST_BYTES, Segmenter, save_segmenter
-from echolib.clinic.wide_clips import HELD_OUT, TRAIN, WideClip, clip_path, ensure_clips, read_clip
+from echolib.clinic.wide_clips import HELD_OUT, HELD_OUT_ECHONET, PRESETS, TRAIN, WideClip, clip_path, ensure_clips, read_clip
 from echolib.data.augment import normalise
 from echolib.errors import ConfigError, TrainingError
 from echolib.evaluation.metrics import dice
@@ -39,9 +39,10 @@ class DefaultSpec:
     Attributes:
         minutes: of training, simulation not counted.
         clips: simulated clips to learn from.
-        held_out: simulated clips for the record's scores, never learned from.
+        held_out: simulated clips of each kind for the record's scores, never learned from.
         length: frames of a simulated clip.
-        network, width, frames: the network and its clip.
+        network, width, frames: the network and the clip that it is given at work.
+        train_frames: frames of a training clip; a network that sees few frames at once learns more from many short clips.
         batch: clips a step.
         lr: largest learning rate; it rises for 2 % of the time and then falls as a half cosine.
         decay: of the running mean of the weights, which is what is saved.
@@ -49,13 +50,14 @@ class DefaultSpec:
     """
 
     minutes: float = 60.0
-    clips: int = 400
+    clips: int = 500
     held_out: int = 24
     length: int = 64
-    network: str = "unet3d_s"
+    network: str = "nnunet25d"
     width: float = 0.5
     frames: int = 16
-    batch: int = 4
+    train_frames: int = 4
+    batch: int = 6
     lr: float = 2e-3
     decay: float = 0.998
     seed: int = 0
@@ -92,7 +94,8 @@ def train_default(spec: DefaultSpec, cache: Path, out: Path, *, device: str = "a
     if size > 0.98 * MOST_BYTES:
         raise ConfigError(f"{spec.network} of width {spec.width:g} takes {size / 2 ** 20:.1f} MiB; expected at most 9.8 MiB")
     ensure_clips(cache, TRAIN, spec.seed, spec.clips, spec.length, workers=workers, say=say)
-    ensure_clips(cache, HELD_OUT, spec.seed, spec.held_out, spec.length, workers=workers, say=say)
+    for stream in (HELD_OUT, HELD_OUT_ECHONET):
+        ensure_clips(cache, stream, spec.seed, spec.held_out, spec.length, workers=workers, say=say)
     clips = [read_clip(clip_path(cache, TRAIN, spec.seed, number)) for number in range(spec.clips)]
     averaged, steps, seconds = _fit(spec, model.to(place), clips, cache, place, say)
 
@@ -100,12 +103,14 @@ def train_default(spec: DefaultSpec, cache: Path, out: Path, *, device: str = "a
 
     commit, changed = git_state(Path(__file__).parent)
     record = {"command": f"echolib train-default --minutes {spec.minutes:g} --clips {spec.clips} --network {spec.network} "
-                         f"--width {spec.width:g} --frames {spec.frames} --seed {spec.seed}",
+                         f"--width {spec.width:g} --frames {spec.frames} --train-frames {spec.train_frames} "
+                         f"--batch {spec.batch} --seed {spec.seed}",
               "spec": asdict(spec), "trained_on": spec.trained_on, "parameters": models.count_parameters(averaged),
               "steps": steps, "seconds": round(seconds, 1), "device": str(place.type), "hardware": hardware(),
               "versions": versions(),
               "commit": commit, "uncommitted_changes": changed, "phantom_code": code_fingerprint(("phantom",)),
-              "validation": _score(spec, averaged, cache, place)}
+              "validation": {PRESETS[stream]: _score(spec, averaged, cache, stream, place)
+                             for stream in (HELD_OUT, HELD_OUT_ECHONET)}}
     save_segmenter(averaged, out, network=spec.network, width=spec.width, frames=spec.frames, period=1, size=112,
                    trained_on=spec.trained_on, record=record, half=True)
     return {**record, "bytes": out.stat().st_size}
@@ -116,7 +121,8 @@ def _fit(spec: DefaultSpec, model: nn.Module, clips: list[WideClip], cache: Path
     """Train until the minutes are used up; the network with the running mean of the weights, steps and seconds."""
     averaged = models.build(spec.network, width=spec.width, frames=spec.frames, size=112, seed=spec.seed).to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=1e-4)
-    checkpoint = cache / f"checkpoint-{spec.network}-{spec.width:g}-{spec.frames}-{spec.clips}-{spec.seed}.pt"
+    kind = f"{spec.network}-{spec.width:g}-{spec.train_frames}-{spec.batch}-{spec.clips}-{spec.seed}"
+    checkpoint = cache / f"checkpoint-{kind}.pt"
     step, seconds = _resume(checkpoint, model, averaged, optimiser, say)
     model.train()
     budget, saved, told, losses = 60 * spec.minutes, time.perf_counter(), time.perf_counter(), []
@@ -156,10 +162,10 @@ def make_batch(clips: list[WideClip], spec: DefaultSpec, step: int, device: torc
     frames, masks = [], []
     for number in chosen:
         one = clips[number]
-        most = max(1, (len(one.frames) - 1) // max(1, spec.frames - 1))
+        most = max(1, (len(one.frames) - 1) // max(1, spec.train_frames - 1))
         stride = int(rng.choice([1, 1, 2, 3][:min(4, most + 1)]))  # slower and faster hearts and frame rates
-        start = int(rng.integers(max(1, len(one.frames) - (spec.frames - 1) * stride)))
-        taken = np.minimum(start + stride * np.arange(spec.frames), len(one.frames) - 1)
+        start = int(rng.integers(max(1, len(one.frames) - (spec.train_frames - 1) * stride)))
+        taken = np.minimum(start + stride * np.arange(spec.train_frames), len(one.frames) - 1)
         if rng.random() < 0.15:  # half cycles are shown there and back, so a heart may run backwards
             taken = taken[::-1]
         pixels = one.frames[taken].astype(np.float32)
@@ -213,19 +219,19 @@ def _resume(path: Path, model: nn.Module, averaged: nn.Module, optimiser: torch.
     return step, seconds
 
 
-def _score(spec: DefaultSpec, model: nn.Module, cache: Path, device: torch.device) -> dict:
-    """Dice and EF error on the held-out clips, through the whole of :func:`~echolib.clinic.segmentation.segment`."""
+def _score(spec: DefaultSpec, model: nn.Module, cache: Path, stream: int, device: torch.device) -> dict:
+    """Dice and EF error on held-out clips, through the whole of :func:`~echolib.clinic.segmentation.segment`."""
     segmenter = Segmenter(model, spec.frames, 1, 112, "", "", "", "")
     scores, errors = [], []
     for number in range(spec.held_out):
-        clip = read_clip(clip_path(cache, HELD_OUT, spec.seed, number))
+        clip = read_clip(clip_path(cache, stream, spec.seed, number))
         result = segment(clip.frames, clip.fps, clip.spacing_mm, weights=segmenter, device=str(device))
         pairs = zip(result.source_masks(), clip.masks, strict=True)
         scores.append(float(np.mean([dice(found, truth) for found, truth in pairs])))
         if result.beats:
-            errors.append(abs(result.ef - clip.ef))
-    return {"data": f"{spec.held_out} other simulated clips, preset wide", "dice_mean": round(float(np.mean(scores)), 4),
-            "dice_sd": round(float(np.std(scores)), 4), "dice_worst": round(min(scores), 4),
-            "ef_mae_points": round(float(np.mean(errors)), 2) if errors else None, "clips_with_ef": len(errors)}
-
-
+            errors.append(result.ef - clip.ef)
+    return {"data": f"{spec.held_out} other simulated clips, preset {PRESETS[stream]}",
+            "dice_mean": round(float(np.mean(scores)), 4), "dice_sd": round(float(np.std(scores)), 4),
+            "dice_worst": round(min(scores), 4), "clips_with_ef": len(errors),
+            "ef_mae_points": round(float(np.abs(errors).mean()), 2) if errors else None,
+            "ef_bias_points": round(float(np.mean(errors)), 2) if errors else None}

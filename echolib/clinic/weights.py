@@ -114,7 +114,8 @@ def _default(path: Path) -> Segmenter:
     if not isinstance(record, dict) or record.get("sha256") != _sha256(path):
         raise WeightsError(f"{path.name}: the checksum is not the one in its record: the file is damaged or was exchanged; "
                            f"install the package again or run `{MADE_BY}`")
-    return replace(_of_file(path, "the default weights of echolib"), ef_error=record.get("validation", {}).get("ef_mae_points"))
+    errors = [one["ef_mae_points"] for one in record.get("validation", {}).values() if one["ef_mae_points"] is not None]
+    return replace(_of_file(path, "the default weights of echolib"), ef_error=max(errors, default=None))
 
 
 def _of_file(path: Path, origin: str) -> Segmenter:

@@ -1,4 +1,4 @@
-"""Simulated clips for the default weights: the phantom's ``wide`` preset, made once and kept on disk.
+"""Simulated clips for the default weights: the phantom's ``wide`` preset (and, to score on, ``echonet``), kept on disk.
 
 Every clip is one ``.npz`` with its frames and the exact mask of every frame. Each is written to a temporary name and
 then renamed, so a stopped run goes on where it was; a change of the phantom's code makes all of them anew.
@@ -21,7 +21,8 @@ from echolib.errors import DataError
 from echolib.files import write_atomic
 
 #: First numbers of the seeds: what is trained on and what is held out can never be the same clip.
-TRAIN, HELD_OUT = 70_001, 70_002
+TRAIN, HELD_OUT, HELD_OUT_ECHONET = 70_001, 70_002, 70_003
+PRESETS = {TRAIN: "wide", HELD_OUT: "wide", HELD_OUT_ECHONET: "echonet"}
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def ensure_clips(cache: Path, stream: int, seed: int, count: int, length: int, *
 
     Args:
         cache: folder.
-        stream: :data:`TRAIN` or :data:`HELD_OUT`.
+        stream: one of :data:`PRESETS`.
         seed: of the whole set.
         count: clips number 0 to ``count - 1``.
         length: frames a clip.
@@ -90,7 +91,7 @@ def _make(job: tuple) -> None:
     from echolib.phantom.presets import draw
 
     cache, stream, seed, number, length, device = job
-    clip = simulate(draw("wide", [stream, seed, number], frames=length), device=device)
+    clip = simulate(draw(PRESETS[stream], [stream, seed, number], frames=length), device=device)
     stream_out = io.BytesIO()
     np.savez_compressed(stream_out, frames=clip.frames, masks=np.packbits(clip.labels == 1), fps=clip.fps, ef=clip.ef,
                         spacing_mm=clip.spacing_mm, ed_frame=clip.ed_frame, es_frame=clip.es_frame)

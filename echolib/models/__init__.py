@@ -11,6 +11,7 @@ name                 network                                                    
 ``si_vit_b16``       UNETR-2D / ViT-B/16                                         a super image of one size
 ``deeplabv3_r50``    DeepLabV3 / ResNet-50 (EchoNet-Dynamic)                     frame by frame
 ``nnunet2d``         nnU-Net-style 2-D U-Net                                     frame by frame
+``nnunet25d``        the same, of the package's default weights                  each frame with its two neighbours
 ===================  ==========================================================  =================================
 
 Every network has two attributes: ``head``, prefixes of the parameters that depend on the number of output channels, and
@@ -90,8 +91,8 @@ def _check(name: str, width: float, frames: int, size: int, out_channels: int) -
     for what, value, least in (("frames", frames, 1), ("size", size, 32), ("out_channels", out_channels, 1)):
         if value < least:
             raise ConfigError(f"{what} = {value}; expected at least {least}")
-    if name == "nnunet2d" and size % 16:
-        raise ConfigError(f"nnunet2d halves its input four times: size = {size} is not a multiple of 16")
+    if name.startswith("nnunet") and size % 16:
+        raise ConfigError(f"{name} halves its input four times: size = {size} is not a multiple of 16")
 
 
 def _construct(name: str, width: float, frames: int, size: int, out_channels: int) -> nn.Module:
@@ -104,10 +105,12 @@ def _construct(name: str, width: float, frames: int, size: int, out_channels: in
         from echolib.models.deeplab import DeepLabV3
         from echolib.models.framewise import FrameWise
         return FrameWise(DeepLabV3(width=width, out_channels=out_channels))
-    if name == "nnunet2d":
+    if name.startswith("nnunet"):
         from echolib.models.framewise import FrameWise
+        from echolib.models.neighbours import WithNeighbours
         from echolib.models.nnunet import NNUNet2D
-        return FrameWise(NNUNet2D(width=width, out_channels=out_channels))
+        wrapper = FrameWise if name == "nnunet2d" else WithNeighbours
+        return wrapper(NNUNet2D(width=width, out_channels=out_channels))
     from echolib.models.super_image import SuperImage, grid_side, padded
     side = grid_side(frames)
     if name == "si_vit_b16":

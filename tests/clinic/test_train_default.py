@@ -13,11 +13,11 @@ from echolib.clinic import train_default as trainer
 from echolib.clinic.strong_augment import strong_augment
 from echolib.clinic.train_default import DefaultSpec, make_batch, train_default
 from echolib.clinic.weights import load_segmenter
-from echolib.clinic.wide_clips import HELD_OUT, TRAIN, WideClip, clip_path, ensure_clips, read_clip
+from echolib.clinic.wide_clips import HELD_OUT, HELD_OUT_ECHONET, TRAIN, WideClip, clip_path, ensure_clips, read_clip
 from echolib.errors import ConfigError, DataError, TrainingError
 from tests.clinic.clips import beating
 
-TINY = DefaultSpec(minutes=1e-6, clips=2, held_out=1, length=20, width=0.1, frames=16, batch=1)
+TINY = DefaultSpec(minutes=1e-6, clips=2, held_out=1, length=20, width=0.1, frames=16, train_frames=3, batch=1)
 
 
 def write_clip(path, seed: int) -> None:
@@ -29,7 +29,7 @@ def write_clip(path, seed: int) -> None:
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "ensure_clips", lambda *_, **__: None)
-    for stream, count in ((TRAIN, 2), (HELD_OUT, 1)):
+    for stream, count in ((TRAIN, 2), (HELD_OUT, 1), (HELD_OUT_ECHONET, 1)):
         for number in range(count):
             write_clip(clip_path(tmp_path / "wide", stream, 0, number), number + stream)
     return tmp_path / "wide"
@@ -39,7 +39,7 @@ def test_it_trains_records_and_goes_on(cache, tmp_path):
     out, said = tmp_path / "w" / "default.safetensors", []
     record = train_default(TINY, cache, out, device="cpu", say=said.append)
     assert record["steps"] == 1 and record["bytes"] == out.stat().st_size < 2 ** 20
-    assert {"dice_mean", "ef_mae_points"} <= set(record["validation"]) and record["versions"]["torch"]
+    assert {"dice_mean", "ef_mae_points"} <= set(record["validation"]["wide"]) == set(record["validation"]["echonet"]) and record["versions"]["torch"]
     loaded = load_segmenter(None, default=out)
     assert loaded.frames == 16 and "no patient's image" in loaded.trained_on
     kept = json.loads(out.with_suffix(".json").read_text())
@@ -53,7 +53,7 @@ def test_a_step_can_be_repeated(cache):
     spec = replace(TINY, batch=3)
     (numbers, clip, masks), (_, same, _) = (make_batch(clips, spec, 5, torch.device("cpu")) for _ in range(2))
     assert torch.equal(clip, same) and len(numbers) == 3
-    assert clip.shape == masks.shape == (3, 16, 112, 112) and masks.dtype == torch.bool
+    assert clip.shape == masks.shape == (3, 3, 112, 112) and masks.dtype == torch.bool
     assert 0 <= clip.min() and clip.max() <= 1
     assert not torch.equal(clip, make_batch(clips, spec, 6, torch.device("cpu"))[1])
 
@@ -80,12 +80,12 @@ def test_a_loss_that_is_not_finite_stops_with_its_clips(cache, tmp_path, monkeyp
 
 def test_limits_and_damage(cache, tmp_path):
     with pytest.raises(ConfigError, match="MiB"):
-        train_default(replace(TINY, width=1.0), cache, tmp_path / "w.safetensors", device="cpu")
+        train_default(replace(TINY, width=0.9), cache, tmp_path / "w.safetensors", device="cpu")
     path = clip_path(cache, TRAIN, 0, 0)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(DataError, match=path.name):
         read_clip(path)
-    (cache / "checkpoint-unet3d_s-0.1-16-2-0.pt").write_bytes(b"")
+    (cache / "checkpoint-nnunet25d-0.1-3-1-2-0.pt").write_bytes(b"")
     write_clip(path, 0)
     with pytest.raises(Exception, match="checkpoint"):
         train_default(TINY, cache, tmp_path / "w.safetensors", device="cpu")

@@ -169,3 +169,17 @@ def test_frames_of_any_size_are_padded_into_the_super_image():
     model = models.build("si_resnet18", width=0.125, frames=4, size=40).eval()
     with torch.no_grad():
         assert model(torch.zeros(1, 3, 4, 40, 56)).shape == (1, 1, 4, 40, 56)
+
+
+def test_the_network_with_neighbours_sees_one_frame_to_either_side():
+    model = small("nnunet25d").eval()
+    frames = torch.randn(1, 1, 5, SIZE, SIZE, generator=torch.Generator().manual_seed(4)).expand(-1, 3, -1, -1, -1)
+    other = frames.clone()
+    other[:, :, 0] = 3
+    with torch.no_grad():
+        whole, changed = model(frames), model(other)
+        assert not torch.equal(whole[:, :, 1], changed[:, :, 1])
+        torch.testing.assert_close(whole[:, :, 2:], changed[:, :, 2:], rtol=1e-4, atol=1e-5)
+        alone = model(frames[:, :, :1])  # a frame without neighbours stands in for them
+        thrice = model(frames[:, :, :1].expand(-1, -1, 3, -1, -1))
+    torch.testing.assert_close(alone[:, :, 0], thrice[:, :, 1], rtol=1e-4, atol=1e-5)
