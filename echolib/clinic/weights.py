@@ -108,13 +108,13 @@ def _default(path: Path) -> Segmenter:
                            "(a run's folder, a .safetensors file or a released checkpoint)")
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        errors = [score["ef_mae_points"] for score in record["validation"].values() if score["ef_mae_points"] is not None]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise WeightsError(f"{path.name}: its record {path.with_suffix('.json').name} is missing or damaged; "
                            f"make both anew with `{MADE_BY}`") from None
-    if not isinstance(record, dict) or record.get("sha256") != _sha256(path):
+    if record.get("sha256") != _sha256(path):
         raise WeightsError(f"{path.name}: the checksum is not the one in its record: the file is damaged or was exchanged; "
                            f"install the package again or run `{MADE_BY}`")
-    errors = [one["ef_mae_points"] for one in record.get("validation", {}).values() if one["ef_mae_points"] is not None]
     return replace(_of_file(path, "the default weights of echolib"), ef_error=max(errors, default=None))
 
 
