@@ -194,6 +194,15 @@ class StageSize(Strict):
     lr: float | None = Field(None, gt=0, description="overrides AdamW's learning rate (short schedules)")
 
 
+class ProbeSpec(Strict):
+    """Simulated test studies of one kind (a preset) on which trained runs are probed, whatever they were trained on."""
+
+    studies: int = Field(200, ge=1, description="test studies of each probed preset")
+    seed: int = Field(1001, ge=0, description="apart from every seed of a training cohort")
+    frames: tuple[int, int] | None = Field((128, 224), description="shortest and longest clip: several beats each")
+    videos: int | None = Field(None, ge=1, description="whole videos of the main test split that are segmented; None: all")
+
+
 class Profile(Strict):
     """Which data and how much of the protocol; see ``profiles/*.yml``."""
 
@@ -212,6 +221,13 @@ class Profile(Strict):
     segment: StageSize
     framewise: StageSize
     bootstrap: int = Field(10_000, ge=100, description="resamples of a bootstrap interval")
+    probe: ProbeSpec = ProbeSpec()
+
+    def probe_data(self, preset: str) -> DataSpec:
+        """The cohort of a probed preset: test studies only, frames stored as those of the main cohort."""
+        phantom = PhantomSpec(preset=preset, train=0, val=0, test=self.probe.studies, seed=self.probe.seed,
+                              frames=self.probe.frames)
+        return DataSpec(layout="echonet", phantom=phantom, size=self.echonet.size, channels=self.echonet.channels)
 
     def clip_for(self, model: ModelName) -> ClipSpec:
         """Frames and period of a network in the main experiments (Table 1); 1 frame for the frame-wise baselines."""

@@ -17,7 +17,7 @@ from echolib.data.cohort import unsafe_name
 from echolib.errors import DataError
 
 FOLDER = "Truth"
-_FIELDS = ("masks", "shape", "volumes_ml", "disk_volumes_ml", "phase", "knobs", "ef", "edv", "esv")
+_FIELDS = ("masks", "shape", "volumes_ml", "disk_volumes_ml", "phase", "knobs", "ef", "edv", "esv", "spacing_mm")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Truth:
         ef: ejection fraction of the traced beat, %, analytic.
         edv: end-diastolic volume of the traced beat, mL.
         esv: end-systolic volume of the traced beat, mL.
+        spacing_mm: mm per px of the masks.
     """
 
     masks: np.ndarray
@@ -43,6 +44,7 @@ class Truth:
     ef: float
     edv: float
     esv: float
+    spacing_mm: float
 
 
 def read_truth(root: str | Path, study: str) -> Truth:
@@ -78,4 +80,5 @@ def read_truth(root: str | Path, study: str) -> Truth:
         if curve.shape != shape[:1] or not np.isfinite(curve).all():
             raise DataError(f"{name} is not one number a frame", file=file, value=curve.shape, expected=str(shape[:1]))
     masks = np.unpackbits(value["masks"].ravel(), count=pixels).reshape(shape).astype(bool)
-    return Truth(masks=masks, knobs=knobs, ef=float(value["ef"]), edv=float(value["edv"]), esv=float(value["esv"]), **curves)
+    numbers = {name: float(value[name]) for name in ("ef", "edv", "esv", "spacing_mm")}
+    return Truth(masks=masks, knobs=knobs, **numbers, **curves)

@@ -56,6 +56,10 @@ def find_long_axis(mask: np.ndarray) -> np.ndarray:
     part = _ventricle(mask)
     if part is None:
         raise DataError("an empty mask has no long axis")
+    return _long_axis(part)
+
+
+def _long_axis(part: np.ndarray) -> np.ndarray:
     rows, columns = np.nonzero(part)
     centre = np.array([columns.mean(), rows.mean()])
     offsets = np.stack([columns, rows], 1) - centre
@@ -85,7 +89,11 @@ def disk_diameters(mask: np.ndarray, long_axis: np.ndarray | None = None, n: int
     part = _ventricle(mask)
     if part is None:
         raise DataError("an empty mask has no diameters")
-    apex, annulus = _axis(find_long_axis(mask) if long_axis is None else long_axis)
+    return _diameters(part, _long_axis(part) if long_axis is None else _axis(long_axis), n)
+
+
+def _diameters(part: np.ndarray, axis: np.ndarray, n: int) -> np.ndarray:
+    apex, annulus = axis
     along = annulus - apex
     across = np.array([-along[1], along[0]]) / np.hypot(*along)
     rows, columns = np.nonzero(part)
@@ -108,10 +116,11 @@ def disk_volume(mask: np.ndarray, spacing_mm: float, long_axis: np.ndarray | Non
         DataError: the spacing is not positive, or an argument is not what it should be.
     """
     scale = _spacing(spacing_mm)
-    if _ventricle(mask) is None:
+    part = _ventricle(mask)
+    if part is None:
         return 0.0
-    axis = _axis(find_long_axis(mask) if long_axis is None else long_axis)
-    diameters = disk_diameters(mask, axis, n)
+    axis = _long_axis(part) if long_axis is None else _axis(long_axis)
+    diameters = _diameters(part, axis, n)
     return float(np.pi / 4 * np.hypot(*(axis[1] - axis[0])) / n * (diameters ** 2).sum() * scale ** 3 / 1000)
 
 
@@ -206,10 +215,14 @@ def _ventricle(mask: np.ndarray) -> np.ndarray | None:
     mask = np.asarray(mask)
     if mask.dtype != bool or mask.ndim != 2:
         raise DataError("not a mask", value=f"{mask.dtype} {mask.shape}", expected="bool (H, W)")
-    parts, count = label(mask)
-    if count == 0:
+    if not mask.any():
         return None
-    return binary_fill_holes(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = np.s_[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]  # nothing outside it can be part of it or a hole in it
+    parts, _ = label(mask[box])
+    found = np.zeros_like(mask)
+    found[box] = binary_fill_holes(parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]))
+    return found
 
 
 def _sample(mask: np.ndarray, points: np.ndarray) -> np.ndarray:

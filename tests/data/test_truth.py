@@ -17,7 +17,7 @@ def write(root: Path, study: str = "0X0001", **changes: object) -> np.ndarray:
     (root / "Truth").mkdir(exist_ok=True)
     value = dict(masks=np.packbits(masks, axis=None), shape=np.array(masks.shape), volumes_ml=np.arange(5.0) + 40,
                  disk_volumes_ml=np.arange(5.0) + 41, phase=np.arange(5) / 5, knobs=np.array(json.dumps({"seed": 3})), ef=55.0,
-                 edv=100.0, esv=45.0)
+                 edv=100.0, esv=45.0, spacing_mm=1.25)
     value.update(changes)
     np.savez_compressed(root / "Truth" / f"{study}.npz", **{k: v for k, v in value.items() if v is not None})
     return masks
@@ -28,7 +28,7 @@ def test_round_trip(tmp_path):
     truth = read_truth(tmp_path, "0X0001")
     assert np.array_equal(truth.masks, masks) and truth.masks.dtype == bool
     assert truth.volumes_ml.tolist() == [40, 41, 42, 43, 44] and truth.disk_volumes_ml[0] == 41 and truth.phase[1] == 0.2
-    assert (truth.ef, truth.edv, truth.esv, truth.knobs) == (55, 100, 45, {"seed": 3})
+    assert (truth.ef, truth.edv, truth.esv, truth.spacing_mm, truth.knobs) == (55, 100, 45, 1.25, {"seed": 3})
 
 
 @pytest.mark.parametrize(("changes", "text"), [
