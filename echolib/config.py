@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from pathlib import Path
 from typing import Literal
 
@@ -203,6 +204,31 @@ class ProbeSpec(Strict):
     videos: int | None = Field(None, ge=1, description="whole videos of the main test split that are segmented; None: all")
 
 
+class AblationSize(Strict):
+    """The schedule of the ablations (Table 2, Figures 7 and 8) and which cells of the paper's grids are run.
+
+    A cell of the same schedule as the main experiments has the same specification, so its run is shared with them.
+    """
+
+    pretrain: StageSize
+    segment: StageSize
+    frames_si: tuple[int, ...] = Field((4, 9, 16, 25), min_length=1)
+    frames_3d: tuple[int, ...] = Field((16, 32), min_length=1)
+    periods: tuple[int, ...] = Field((1, 2, 3, 5), min_length=1)
+    ratios: tuple[Literal["none"] | float, ...] = Field(("none", 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_length=1,
+                                                        description="masked share of the frames; none: no pre-training")
+
+    @model_validator(mode="after")
+    def _check(self) -> AblationSize:
+        if any(round(f ** 0.5) ** 2 != f for f in self.frames_si):
+            raise ValueError(f"'frames_si' takes square numbers, not {self.frames_si}")
+        if any(f < 16 or f % 16 for f in self.frames_3d):
+            raise ValueError(f"'frames_3d' takes multiples of 16, not {self.frames_3d}")
+        if any(r != "none" and not 0 < r < 1 for r in self.ratios):
+            raise ValueError(f"'ratios' takes 'none' and shares between 0 and 1, not {self.ratios}")
+        return self
+
+
 class Profile(Strict):
     """Which data and how much of the protocol; see ``profiles/*.yml``."""
 
@@ -220,6 +246,7 @@ class Profile(Strict):
     pretrain: StageSize
     segment: StageSize
     framewise: StageSize
+    ablation: AblationSize | None = Field(None, description="None: the ablations are not run")
     bootstrap: int = Field(10_000, ge=100, description="resamples of a bootstrap interval")
     probe: ProbeSpec = ProbeSpec()
 
@@ -236,16 +263,23 @@ class Profile(Strict):
         return self.clip_3d if model.startswith("unet3d") else ClipSpec(frames=1, period=1)
 
     def segment_run(self, model: ModelName, *, seed: int, pretrained: bool = False, clip: ClipSpec | None = None,
-                    mask_ratio: float = 0.6, protocol: Protocol = "paper") -> RunSpec:
-        """The specification of a stage-2 run (weak supervision), with its stage-1 run inside when ``pretrained``."""
+                    mask_ratio: float = 0.6, protocol: Protocol = "paper", ablation: bool = False) -> RunSpec:
+        """The specification of a stage-2 run (weak supervision), with its stage-1 run inside when ``pretrained``.
+
+        ``ablation`` takes the schedules of :attr:`ablation` in place of the main experiments'.
+        """
         clip = clip or self.clip_for(model)
-        size = self.framewise if clip.frames == 1 else self.segment
+        if ablation and self.ablation is None:
+            raise ConfigError(f"profile {self.name!r} has no option 'ablation'")
+        stages = self.ablation if ablation else self
+        size = self.framewise if clip.frames == 1 else stages.segment
         option = switches(protocol, size.epochs)
         network = ModelSpec(name=model, width=self.width, imagenet=self.imagenet and model.startswith(("si_", "deeplab")))
         common = dict(data=self.echonet, model=network, clip=clip, protocol=protocol, seed=seed, precision=self.precision)
         init = None
         if pretrained:
-            init = RunSpec(task="reconstruct", loss="mse", train=_stage(self.pretrain, option.pretrain_optimiser, option.augment),
+            train = _stage(stages.pretrain, option.pretrain_optimiser, option.augment)
+            init = RunSpec(task="reconstruct", loss="mse", train=train,
                            masking=MaskingSpec(ratio=mask_ratio, counts=option.si_counts if model.startswith("si_") else "masked",
                                                target=option.reconstruct), **common)
         if model == "deeplabv3_r50":  # EchoNet-Dynamic's own recipe: BCE summed, SGD, no augmentation
@@ -273,8 +307,10 @@ def load_profile(path: str | Path) -> Profile:
     except FileNotFoundError:
         have = ", ".join(sorted(p.stem for p in path.parent.glob("*.yml"))) or "none"
         raise ConfigError(f"no profile {path.stem!r}; profiles here: {have}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date or number that is none
         raise ConfigError(f"{path.name}: not YAML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path.name}: not YAML: it is nested too deeply") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path.name}: expected a mapping of options")
     return parse(Profile, raw, path.name)
@@ -285,6 +321,11 @@ def parse(kind: type[BaseModel], raw: dict, name: str):
     try:
         return kind.model_validate(raw)
     except ValidationError as error:
-        lines = [f"{name}: {'.'.join(map(str, e['loc'])) or '(top)'}: {e['msg']} (found {str(e.get('input'))[:80]!r})"
+        lines = [f"{name}: {'.'.join(map(str, e['loc'])) or '(top)'}: {e['msg']} (found {_brief(e.get('input'))!r})"
                  for e in error.errors()]
         raise ConfigError("\n".join(lines)) from None
+
+
+def _brief(value: object) -> str:
+    """At most 80 characters of a value; containers only to a small depth: a YAML alias can stand for gigabytes of text."""
+    return (reprlib.repr(value) if isinstance(value, (dict, list, tuple, set)) else str(value))[:80]
