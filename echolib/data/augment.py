@@ -143,6 +143,22 @@ def _turn_hue(frames: Tensor, turns: float) -> Tensor:
     return value[:, None] - spread[:, None] * torch.minimum(k, 4 - k).clamp_(0, 1)
 
 
+def source_positions(draws: list[Draw], height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Where every output pixel comes from: row and column in the clip, and whether the rotated frame has that pixel at all.
+
+    Returns:
+        ``(B, H, W)`` float64 row, the same for the column, and ``(B, H, W)`` bool, all on the CPU.
+    """
+    angle = torch.tensor([math.radians(one.degrees) for one in draws], dtype=torch.float64).view(-1, 1, 1)
+    down, right = (torch.tensor([one.shift[k] for one in draws]).view(-1, 1, 1) for k in (0, 1))
+    rows = torch.arange(height).view(1, -1, 1) + down  # (B, H, 1): row in the rotated frame
+    columns = torch.arange(width).view(1, 1, -1) + right
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
+    dy, dx = rows - middle_y, columns - middle_x
+    return middle_y + angle.sin() * dx + angle.cos() * dy, middle_x + angle.cos() * dx - angle.sin() * dy, inside
+
+
 def warp(clip: Tensor, masks: Tensor | None, draws: list[Draw]) -> tuple[Tensor, Tensor | None]:
     """Rotate about the centre, pad with black, crop: one look-up per output pixel, no intermediate image.
 
@@ -157,15 +173,8 @@ def warp(clip: Tensor, masks: Tensor | None, draws: list[Draw]) -> tuple[Tensor,
     if all(one.degrees == 0 and one.shift == (0, 0) for one in draws):
         return clip, masks
     batch, _, _, height, width = clip.shape
-    angle = torch.tensor([math.radians(one.degrees) for one in draws], dtype=torch.float64).view(-1, 1, 1)
-    down, right = (torch.tensor([one.shift[k] for one in draws]).view(-1, 1, 1) for k in (0, 1))
-    rows = torch.arange(height).view(1, -1, 1) + down  # (B, H, 1): row in the rotated frame
-    columns = torch.arange(width).view(1, 1, -1) + right
-    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    source_y, source_x, inside = source_positions(draws, height, width)
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
-    dy, dx = rows - middle_y, columns - middle_x
-    source_x = middle_x + angle.cos() * dx - angle.sin() * dy
-    source_y = middle_y + angle.sin() * dx + angle.cos() * dy
     # grid_sample counts from -1 to 1 between the centres of the first and last pixel (align_corners=True).
     grid = torch.stack([source_x / max(middle_x, 0.5) - 1, source_y / max(middle_y, 0.5) - 1], -1).to(clip)
     seen = F.grid_sample(clip.flatten(1, 2), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
