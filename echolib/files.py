@@ -5,9 +5,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+#: What numpy raises on a damaged .npy or .npz file, whose headers it reads as Python text and as zip entries.
+DAMAGED_ARRAY = (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, ArithmeticError, SyntaxError, MemoryError,
+                 RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -27,6 +35,19 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 def write_json(path: Path, value: object) -> None:
     """JSON with sorted keys, atomically."""
     write_atomic(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> object:
+    """Read JSON.
+
+    Raises:
+        OSError: the file is missing or cannot be read.
+        ValueError: it is not UTF-8, not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from nibabel.spatialimages import HeaderDataError
 from echolib.data.dicom import dicom_frames, probe_dicom
 from echolib.data.video import iterate_video, probe
 from echolib.errors import DataError
+from echolib.files import DAMAGED_ARRAY
 
 #: Frames per second that are taken when neither the file nor the user says: the commonest of EchoNet-Dynamic.
 ASSUMED_FPS = 50.0
@@ -156,7 +157,7 @@ def _open_dicom(path: Path, file: str, name: str) -> ClipFile:
 def _open_npy(path: Path, file: str, name: str) -> ClipFile:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except _DAMAGED as error:
+    except DAMAGED_ARRAY as error:
         raise DataError(f"not an array of numbers that can be read ({type(error).__name__})", file=file,
                         expected="an NPY file, (T, H, W) or (T, H, W, 3) numbers") from None
     if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (1, 3)):

@@ -7,7 +7,6 @@ what it was trained on. Loading executes nothing that a file says.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from torch import nn
 from echolib import models
 from echolib.config import RunSpec, parse
 from echolib.errors import ConfigError, WeightsError
-from echolib.files import write_json
+from echolib.files import read_json, write_json
 from echolib.models.released import load_released
 
 DEFAULT = Path(__file__).parent / "weights" / "default.safetensors"
@@ -107,7 +106,7 @@ def _default(path: Path) -> Segmenter:
         raise WeightsError(f"the package holds no default weights; make them with `{MADE_BY}`, or name others with --weights "
                            "(a run's folder, a .safetensors file or a released checkpoint)")
     try:
-        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        record = read_json(path.with_suffix(".json"))
         errors = [score["ef_mae_points"] for score in record["validation"].values() if score["ef_mae_points"] is not None]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise WeightsError(f"{path.name}: its record {path.with_suffix('.json').name} is missing or damaged; "
@@ -139,7 +138,7 @@ def _of_file(path: Path, origin: str) -> Segmenter:
 
 def _of_run(folder: Path) -> Segmenter:
     try:
-        raw = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+        raw = read_json(folder / "spec.json")
     except (OSError, ValueError):
         raise WeightsError(f"{folder.name}: not a run: spec.json is missing or damaged") from None
     if not isinstance(raw, dict):

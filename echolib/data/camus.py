@@ -242,7 +242,7 @@ class _Info:
     def integer(self, key: str, low: int, high: int | None) -> int:
         expected = f"a whole number from {low}" + (f" to {high}" if high else "")
         text = self._text(key, expected)
-        if not re.fullmatch(r"\d+", text) or int(text) < low or (high is not None and int(text) > high):
+        if not re.fullmatch(r"\d{1,9}", text) or int(text) < low or (high is not None and int(text) > high):
             raise DataError(f"{key} is out of range", file=self.file, row=self.line(key), value=text, expected=expected)
         return int(text)
 

@@ -18,6 +18,9 @@ from echolib.errors import DataError
 PHASES = ("ED", "ES", "other")
 SPLITS = ("train", "val", "test")
 
+#: Bytes of a study's name: file systems take 255, and endings come after it.
+LONGEST_NAME = 200
+
 #: Part of every fingerprint: raise it when a reader starts to read the same files differently.
 READER_VERSION = 1
 
@@ -213,6 +216,8 @@ def unsafe_name(name: str) -> str | None:
         return "the file name is empty"
     if name in (".", "..") or any(c in name for c in "/\\:\0"):
         return "the file name climbs out of the data folder"
+    if len(name.encode()) > LONGEST_NAME:
+        return "the file name is too long"
     return None
 
 

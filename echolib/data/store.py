@@ -15,7 +15,6 @@ packing goes on where it stopped; what it left is trusted only where its checksu
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,7 +31,7 @@ from rich.progress import track
 from echolib.data.cohort import Cohort
 from echolib.data.resumable import GrowingArray, finished, note, study_sum
 from echolib.errors import DataError
-from echolib.files import write_atomic, write_json
+from echolib.files import DAMAGED_ARRAY, locked, read_json, write_atomic, write_json
 
 FORMAT = 1
 FRAMES, MASKS, MANIFEST, JOURNAL = "frames.npy", "masks.npy", "manifest.json", "packing.jsonl"
@@ -87,7 +86,7 @@ class ClipStore:
             raise DataError("packing was interrupted" if unfinished else "not a store", file=path.name,
                             expected="pack the cohort again: it goes on where it stopped" if unfinished else MANIFEST)
         try:
-            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            manifest = read_json(path / MANIFEST)
             shape, rows = tuple(manifest["frames"]), tuple(manifest["masks"])
             tables, sums = dict(manifest["tables"]), dict(manifest["studies"])
             origin = {name: str(manifest[name]) for name in ("fingerprint", "layout")}
@@ -168,7 +167,8 @@ def pack(cohort: Cohort, out: str | Path, *, size: int = 112, channels: int = 3,
     """Decode a cohort once and write it as a store. Interrupted, it goes on where it stopped, to the same bytes.
 
     Frames of another size are resized without regard to their aspect: by area when they shrink, linearly when they grow;
-    masks by nearest neighbour. A finished store of the same cohort, size and channels is opened, not made again.
+    masks by nearest neighbour. A finished store of the same cohort, size and channels is opened, not made again; of two
+    processes that pack to one folder the second waits for the first.
 
     Args:
         cohort: what to pack.
@@ -190,17 +190,34 @@ def pack(cohort: Cohort, out: str | Path, *, size: int = 112, channels: int = 3,
         raise DataError("the cohort has no usable study", file=cohort.root.name)
     out = Path(out)
     wanted = {"format": FORMAT, "fingerprint": cohort.fingerprint, "size": size, "channels": channels}
-    if (out / MANIFEST).is_file():
-        store = ClipStore.open(out)
-        if {"format": FORMAT, "fingerprint": store.fingerprint, "size": store.size, "channels": store.channels} == wanted:
-            return store
-        if not replace:
-            raise DataError("the folder holds the store of another cohort, size or number of channels", file=out.name,
-                            value=f"{store.fingerprint[:12]} {store.size} px x{store.channels}",
-                            expected=f"{cohort.fingerprint[:12]} {size} px x{channels}, or an empty folder")
-        (out / MANIFEST).unlink()
-    out.mkdir(parents=True, exist_ok=True)
+    finished_store = _finished(out, wanted, replace)  # asked before the lock, which a read-only folder does not allow
+    if finished_store is None:
+        with locked(out.with_name(f".{out.name}.lock")):
+            finished_store = _finished(out, wanted, replace)
+            if finished_store is None:
+                _pack(cohort, out, wanted, progress, workers)
+    return finished_store or ClipStore.open(out)
 
+
+def _finished(out: Path, wanted: dict[str, object], replace: bool) -> ClipStore | None:
+    """The store in ``out`` where it is the one that is wanted; None where there is none, or another that may be replaced."""
+    if not (out / MANIFEST).is_file():
+        return None
+    store = ClipStore.open(out)
+    held = {"format": FORMAT, "fingerprint": store.fingerprint, "size": store.size, "channels": store.channels}
+    if held == wanted:
+        return store
+    if not replace:
+        raise DataError("the folder holds the store of another cohort, size or number of channels", file=out.name,
+                        value=f"{store.fingerprint[:12]} {store.size} px x{store.channels}",
+                        expected=f"{wanted['fingerprint'][:12]} {wanted['size']} px x{wanted['channels']}, or an empty folder")
+    return None
+
+
+def _pack(cohort: Cohort, out: Path, wanted: dict[str, object], progress: bool, workers: int) -> None:
+    size, channels = wanted["size"], wanted["channels"]
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MANIFEST).unlink(missing_ok=True)
     studies = cohort.studies.copy()
     studies["first"] = studies["frames"].cumsum() - studies["frames"]
     labels = cohort.labels.copy()
@@ -232,7 +249,6 @@ def pack(cohort: Cohort, out: str | Path, *, size: int = 112, channels: int = 3,
     write_json(out / MANIFEST, {**wanted, "layout": cohort.layout, "frames": shape, "masks": rows, "tables": tables,
                                 "studies": {study: sums[study] for study in studies.index}})
     (out / JOURNAL).unlink()
-    return ClipStore.open(out)
 
 
 def _prepared(cohort: Cohort, study: str, labels: pd.DataFrame, size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -269,7 +285,7 @@ def _sha256(content: bytes) -> str:
 def _mapped(path: Path, name: str, shape: tuple[int, ...]) -> np.memmap:
     try:
         array = np.load(path / name, mmap_mode="r", allow_pickle=False)
-    except (OSError, EOFError, ValueError) as error:
+    except DAMAGED_ARRAY as error:
         raise DataError(f"the array is missing or damaged: {type(error).__name__}", file=name) from None
     if array.shape != shape or array.dtype != np.uint8:
         raise DataError("the array does not fit the manifest", file=name, value=f"{array.shape} {array.dtype}",

@@ -6,8 +6,7 @@ Real data has no such folder; the readers of the real layouts never look at it.
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from echolib.data.cohort import unsafe_name
 from echolib.errors import DataError
+from echolib.files import DAMAGED_ARRAY
 
 FOLDER = "Truth"
 _FIELDS = ("masks", "shape", "volumes_ml", "disk_volumes_ml", "phase", "knobs", "ef", "edv", "esv", "spacing_mm")
@@ -67,18 +67,18 @@ def read_truth(root: str | Path, study: str) -> Truth:
                 raise DataError(f"the file lacks {', '.join(missing)}", file=file, value=", ".join(archive.files))
             value = {name: archive[name] for name in _FIELDS}
         knobs = json.loads(str(value["knobs"]))
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        shape = tuple(int(n) for n in value["shape"])
+        numbers = {name: float(value[name]) for name in ("ef", "edv", "esv", "spacing_mm")}
+        curves = {name: value[name].astype(float) for name in ("volumes_ml", "disk_volumes_ml", "phase")}
+    except DAMAGED_ARRAY as error:
         raise DataError(f"the file is damaged: {type(error).__name__}", file=file,
                         expected="an .npz file without pickles") from None
-    shape = tuple(int(n) for n in value["shape"])
-    pixels = int(np.prod(shape))
-    if len(shape) != 3 or value["masks"].dtype != np.uint8 or value["masks"].size != (pixels + 7) // 8:
+    pixels = math.prod(shape)
+    if len(shape) != 3 or min(shape) < 1 or value["masks"].dtype != np.uint8 or value["masks"].size != (pixels + 7) // 8:
         raise DataError("the packed masks do not fit their shape", file=file, value=value["masks"].size,
                         expected=f"{(pixels + 7) // 8} bytes for {shape}")
-    curves = {name: value[name].astype(float) for name in ("volumes_ml", "disk_volumes_ml", "phase")}
     for name, curve in curves.items():
         if curve.shape != shape[:1] or not np.isfinite(curve).all():
             raise DataError(f"{name} is not one number a frame", file=file, value=curve.shape, expected=str(shape[:1]))
     masks = np.unpackbits(value["masks"].ravel(), count=pixels).reshape(shape).astype(bool)
-    numbers = {name: float(value[name]) for name in ("ef", "edv", "esv", "spacing_mm")}
     return Truth(masks=masks, knobs=knobs, **numbers, **curves)

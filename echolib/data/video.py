@@ -53,10 +53,12 @@ def _video_stream(path: Path, name: str) -> Iterator[tuple]:
     if path.stat().st_size == 0:
         raise DataError("the video is an empty file of 0 bytes", file=name)
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:  # a broken title is no reason to refuse
             if not container.streams.video:
                 raise DataError("the file holds no video stream", file=name)
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise DataError("the video is in a codec that is not known", file=name, expected="a whole AVI or MP4 file")
             stream.thread_type = "NONE"  # frames are tiny: starting threads costs more than it saves
             yield container, stream
     except FFmpegError as error:

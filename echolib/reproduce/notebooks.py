@@ -31,7 +31,7 @@ from papermill.exceptions import PapermillExecutionError
 from pydantic import TypeAdapter, ValidationError
 
 from echolib.errors import NotebookError
-from echolib.files import write_json
+from echolib.files import read_json, write_json
 from echolib.reproduce.lint import parameter_cells
 from echolib.reproduce.provenance import code_fingerprint, versions
 
@@ -181,7 +181,7 @@ def read_manifest(out: Path) -> dict:
     if not path.is_file():
         return _no(f"{out.name} has no manifest: its run did not finish")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         complete = {"notebook", "notebook_sha256", "executed_sha256", "parameters", "inputs", "code"} <= manifest.keys()
     except (ValueError, AttributeError):
         complete = False
@@ -284,11 +284,18 @@ def _inside(path: Path, folder: Path) -> str:
 
 
 def _read(notebook: Path) -> nbformat.NotebookNode:
+    """A notebook of format 4, held to its schema: nbformat by itself only logs what breaks it."""
     try:
-        return nbformat.read(notebook, as_version=4)
+        raw = json.loads(notebook.read_text(encoding="utf-8"))
+        if not (isinstance(raw, dict) and raw.get("nbformat") == 4 and type(raw.get("nbformat_minor")) is int):
+            raise NotebookError(f"{notebook.name}: not a notebook: expected a mapping with nbformat 4")
+        nbformat.validate(raw)
+        return nbformat.reads(json.dumps(raw), as_version=4)
     except FileNotFoundError:
         raise NotebookError(f"no notebook {notebook.name}") from None
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+    except RecursionError:
+        raise NotebookError(f"{notebook.name}: not a notebook: it is nested too deeply") from None
+    except (ValueError, nbformat.ValidationError) as error:
         raise NotebookError(f"{notebook.name}: not a notebook: {str(error).splitlines()[0][:120]}") from None
 
 
