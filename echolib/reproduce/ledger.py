@@ -20,12 +20,12 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from echolib import models
-from echolib.config import RunSpec
+from echolib.config import DataSpec, RunSpec
 from echolib.data.store import ClipStore
 from echolib.errors import RecordError
 from echolib.evaluation.bootstrap import legacy_frame_interval, patient_interval
 from echolib.evaluation.inference import score_split
-from echolib.files import locked, write_json
+from echolib.files import locked, read_json, write_json
 from echolib.reproduce.provenance import Provenance, code_fingerprint, collect
 from echolib.reproduce.workspace import Workspace
 from echolib.training.pretrain import train_reconstruct
@@ -81,8 +81,8 @@ def read_record(path: Path) -> Record:
         RecordError: the file is damaged, or the specification inside has another key than the record says.
     """
     try:
-        record = Record.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
+        record = Record.model_validate(read_json(path))
+    except (ValueError, ValidationError) as error:
         raise RecordError(f"{path.parent.name}/{path.name}: not a run record: {error}") from None
     if record.spec.key != record.key:
         raise RecordError(f"{path.parent.name}/{path.name}: says key {record.key}, but its specification has {record.spec.key}; "
@@ -115,6 +115,7 @@ class Ledger:
     say: Callable[[str], None] = partial(print, flush=True)
     progress: bool = True
     _store: ClipStore | None = field(default=None, repr=False)
+    _others: dict[str, ClipStore] = field(default_factory=dict, repr=False)
 
     @property
     def store(self) -> ClipStore:
@@ -122,6 +123,15 @@ class Ledger:
         if self._store is None:
             self._store = self.workspace.store("echonet", progress=self.progress)
         return self._store
+
+    def store_of(self, data: DataSpec) -> ClipStore:
+        """The packed clips of a cohort; of another one than the profile's own (a probed preset, say) made on demand."""
+        if data == self.workspace.profile.echonet:
+            return self.store
+        name = data.model_dump_json()
+        if name not in self._others:
+            self._others[name] = self.workspace.store_of(data, progress=self.progress)
+        return self._others[name]
 
     def state(self, spec: RunSpec) -> tuple[Record | None, str]:
         """The usable record of a run, or None and the reason why there is none."""
