@@ -36,20 +36,40 @@ def use_style() -> None:
                       "svg.hashsalt": "echolib"})
 
 
-def show(figure: Figure, caption: str, alt: str) -> HTML:
-    """A finished figure as a page element; closes the matplotlib figure.
+def show(figure: Figure, caption: str, alt: str, data: pd.DataFrame | None = None, name: str = "figure") -> HTML:
+    """A finished figure as a page element, with itself as PDF and its data as CSV to download; closes the matplotlib figure.
+
+    The downloads are in the page itself, so that they work without a server; a PDF of more than 100 kB is left out.
 
     Args:
         figure: the figure.
         caption: shown under it (plain text).
         alt: what a reader who cannot see it needs to know.
+        data: the numbers drawn; offered as CSV. Without it nothing is offered.
+        name: name of the downloaded files, without suffix.
     """
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", bbox_inches="tight", metadata={"Software": None})
+    picture = _saved(figure, "png", metadata={"Software": None})
+    links = []
+    if data is not None:
+        links.append(_download("Data, CSV", f"{name}.csv", "text/csv", data.to_csv(index=False).encode()))
+        page = _saved(figure, "pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+        if len(page) <= 100_000:
+            links.append(_download("Figure, PDF", f"{name}.pdf", "application/pdf", page))
     plt.close(figure)
-    data = base64.b64encode(stream.getvalue()).decode()
-    return HTML(f'<figure class="echo-figure"><img alt="{html.escape(alt, quote=True)}" src="data:image/png;base64,{data}">'
-                f"<figcaption>{html.escape(caption)}</figcaption></figure>")
+    return HTML(f'<figure class="echo-figure"><img alt="{html.escape(alt, quote=True)}" '
+                f'src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
+                f"<figcaption>{html.escape(caption)}{''.join(links)}</figcaption></figure>")
+
+
+def _saved(figure: Figure, kind: str, metadata: dict) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format=kind, bbox_inches="tight", metadata=metadata)
+    return stream.getvalue()
+
+
+def _download(text: str, name: str, mime: str, content: bytes) -> str:
+    data = base64.b64encode(content).decode()
+    return f' <a class="echo-download" download="{html.escape(name, quote=True)}" href="data:{mime};base64,{data}">{text}</a>'
 
 
 def overlay(video: np.ndarray, masks: np.ndarray | None = None, truth: np.ndarray | None = None, zoom: int = 2) -> np.ndarray:
