@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import multiprocessing
 import shutil
-import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from echolib.errors import DataError
-from echolib.files import write_atomic
+from echolib.files import DAMAGED_ARRAY, write_atomic
 
 #: First numbers of the seeds: what is trained on and what is held out can never be the same clip.
 TRAIN, HELD_OUT, HELD_OUT_ECHONET = 70_001, 70_002, 70_003
@@ -110,6 +109,6 @@ def read_clip(path: Path) -> WideClip:
             masks = np.unpackbits(held["masks"], count=frames.size).reshape(frames.shape).astype(bool)
             return WideClip(frames, masks, float(held["fps"]), float(held["spacing_mm"]), float(held["ef"]),
                             int(held["ed_frame"]), int(held["es_frame"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (*DAMAGED_ARRAY, AttributeError) as error:
         raise DataError(f"a damaged simulated clip ({type(error).__name__})", file=path.name,
                         expected="a whole file; delete it and it is made anew") from None

@@ -66,6 +66,8 @@ def read_truth(root: str | Path, study: str) -> Truth:
             if missing:
                 raise DataError(f"the file lacks {', '.join(missing)}", file=file, value=", ".join(archive.files))
             value = {name: archive[name] for name in _FIELDS}
+        if not all(isinstance(part, np.ndarray) for part in value.values()):
+            raise ValueError  # numpy gives what is no array as bytes
         knobs = json.loads(str(value["knobs"]))
         shape = tuple(int(n) for n in value["shape"])
         numbers = {name: float(value[name]) for name in ("ef", "edv", "esv", "spacing_mm")}

@@ -68,7 +68,7 @@ def parameters_of(notebook: Path) -> dict[str, Parameter]:
             annotation = ast.unparse(line.annotation)
             _adapter(annotation)
             found[line.target.id] = Parameter(line.target.id, annotation, ast.literal_eval(line.value))
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:  # the last two: nested too deeply
         raise NotebookError(f"{notebook.name}: parameters cell: {error}") from None
     return found
 
@@ -257,7 +257,10 @@ def _adapter(annotation: str) -> TypeAdapter:
     nodes = list(ast.walk(ast.parse(annotation, mode="eval").body))
     if not all(isinstance(n, _GRAMMAR) for n in nodes) or {n.id for n in nodes if isinstance(n, ast.Name)} - _TYPES.keys():
         raise ValueError(f"unknown type {annotation!r}; expected one made of {', '.join(_TYPES)}, None")
-    return TypeAdapter(eval(annotation, {"__builtins__": {}}, dict(_TYPES)))  # nothing but these names, [] and | get here
+    try:
+        return TypeAdapter(eval(annotation, {"__builtins__": {}}, dict(_TYPES)))  # nothing but these names, [] and | get here
+    except (TypeError, NameError, RuntimeError, AttributeError):  # int[3], 3 | 4, list["x"]; pydantic's own are among these
+        raise ValueError(f"{annotation!r} is not a type") from None
 
 
 def _strings(value: object) -> Iterator[str]:
