@@ -23,6 +23,7 @@ class Agreement:
             exact values; NaN when those do not vary.
         bias: mean of found - exact.
         sd: standard deviation of found - exact; NaN for one pair.
+        r: Pearson's correlation; NaN where one side does not vary.
     """
 
     n: int
@@ -33,6 +34,7 @@ class Agreement:
     r2: float
     bias: float
     sd: float
+    r: float
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -64,4 +66,9 @@ def agreement(table: pd.DataFrame, found: str, exact: str, resamples: int = 10_0
     spread = float(((pairs[exact] - pairs[exact].mean()) ** 2).sum())
     return Agreement(n=len(pairs), patients=pairs.patient.nunique(), mae=interval.mean, mae_low=interval.low,
                      mae_high=interval.high, r2=1 - float((gap ** 2).sum()) / spread if spread > 0 else float("nan"),
-                     bias=float(gap.mean()), sd=float(np.std(gap, ddof=1)) if len(gap) > 1 else float("nan"))
+                     bias=float(gap.mean()), sd=float(np.std(gap, ddof=1)) if len(gap) > 1 else float("nan"),
+                     r=_correlation(pairs[found], pairs[exact]))
+
+
+def _correlation(a: pd.Series, b: pd.Series) -> float:
+    return float(np.corrcoef(a, b)[0, 1]) if a.nunique() > 1 and b.nunique() > 1 else float("nan")

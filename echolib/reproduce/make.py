@@ -16,7 +16,7 @@ from echolib.reproduce.provenance import code_fingerprint
 from echolib.reproduce.workspace import Workspace
 
 #: Notebooks of the book in reading order.
-NOTEBOOKS = ("phantom_atlas", "simlvseg_table1", "real_clip")
+NOTEBOOKS = ("phantom_atlas", "simlvseg_table1", "ejection_fraction", "real_clip")
 
 
 def make_book(profile: str) -> Path:
