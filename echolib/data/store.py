@@ -15,6 +15,7 @@ packing goes on where it stopped; what it left is trusted only where its checksu
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -160,6 +161,26 @@ class ClipStore:
             raise DataError("the frame has no label", file=study, row=int(frame) + 1)
         bits = np.unpackbits(self._masks[self._row[study, int(frame)]], count=self.size * self.size)
         return bits.reshape(self.size, self.size).astype(bool)
+
+
+def open_verified(path: str | Path) -> ClipStore:
+    """Open a store and compare all its checksums, unless that was done and no file has changed its size or time since.
+
+    What was compared is noted beside the folder, in ``.<name>.verified``.
+
+    Raises:
+        DataError: as ``ClipStore.open(path, verify=True)``.
+        OSError: the note cannot be written.
+    """
+    path = Path(path)
+    note_file = path.with_name(f".{path.name}.verified")
+    files = [path / name for name in (FRAMES, MASKS, MANIFEST) if (path / name).is_file()]
+    state = json.dumps({file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in files})
+    known = note_file.is_file() and note_file.read_bytes() == state.encode()
+    store = ClipStore.open(path, verify=not known)
+    if not known:
+        write_atomic(note_file, state)
+    return store
 
 
 def pack(cohort: Cohort, out: str | Path, *, size: int = 112, channels: int = 3, progress: bool = True, workers: int = 1,

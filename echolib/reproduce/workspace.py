@@ -16,7 +16,7 @@ import torch
 from echolib.config import DataSpec, Layout, Profile, RunSpec, load_profile
 from echolib.data import camus, echonet
 from echolib.data.cohort import Cohort
-from echolib.data.store import ClipStore, pack
+from echolib.data.store import ClipStore, open_verified, pack
 from echolib.errors import ConfigError, DataError
 from echolib.files import locked
 
@@ -110,4 +110,4 @@ class Workspace:
         cohort = self.cohort(data, workers=workers, progress=progress)
         out = self.build / "store" / f"{data.layout}-{data.size}px-{data.channels}ch-{cohort.fingerprint[:12]}"
         with locked(self.build / "store" / ".lock"):
-            return pack(cohort, out, size=data.size, channels=data.channels, progress=progress)
+            return open_verified(pack(cohort, out, size=data.size, channels=data.channels, progress=progress).path)
