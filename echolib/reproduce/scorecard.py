@@ -7,23 +7,23 @@ experiment, so they stand in separate lines and are never subtracted.
 from __future__ import annotations
 
 import html
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import pandas as pd
 
-from echolib import published
 from echolib.errors import RecordError
 from echolib.reproduce.counts import count
-from echolib.reproduce.experiments import Experiment
+from echolib.reproduce.experiments import Experiment, Printed
 from echolib.reproduce.ledger import Ledger, Record, Score
 from echolib.reproduce.pages import html_table
-from echolib.reproduce.verdict import Verdict, count_verdict, order_verdict
+from echolib.reproduce.verdict import STATUSES, Verdict, all_verdict, count_verdict, value_verdict
 
 #: Published column -> (heading, phase of a record's scores).
 DICE_COLUMNS = {"dsc_overall": ("Dice, all", "overall"), "dsc_es": ("Dice, ES", "ES"), "dsc_ed": ("Dice, ED", "ED")}
 #: Published column -> (heading, decimals printed in the paper).
-COUNT_COLUMNS = {"gflops_per_frame": ("GFLOPs per frame", 2), "params_m": ("Parameters, M", 2)}
+COUNT_COLUMNS = {"gflops_per_frame": ("GFLOPs per frame", 2), "params_m": ("Parameters, M", 2),
+                 "gflops_single_pass": ("GFLOPs per clip", 2)}
 
 
 @dataclass(frozen=True)
@@ -48,38 +48,55 @@ def cells(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
     Raises:
         RecordError: a cell would have no status.
     """
-    table, runs = published.load(experiment.published), experiment.runs(ledger.workspace.profile)
-    ran = {row.published: row for row in experiment.rows}
-    out: list[Cell] = []
-    for entry in table.to_dict("records"):
-        records = ledger.require(runs[entry["method"]]) if entry["method"] in ran else []
-        for column, (_, phase) in DICE_COLUMNS.items():
-            ours = _over_seeds(records, phase)
-            out.append(Cell(entry["method"], column, entry[column], entry[f"{column}_lo"], entry[f"{column}_hi"], *ours,
-                            **asdict(_dice_verdict(entry[column], bool(records), ledger))))
-        for column, (_, decimals) in COUNT_COLUMNS.items():
-            value, verdict = np.nan, _not_run(entry[column])
-            if entry["method"] in ran and ran[entry["method"]].exact:
-                found = count(ledger.workspace.build, ran[entry["method"]].model)
-                value = found.parameters / 1e6 if column == "params_m" else found.gflops_per_frame
-                verdict = count_verdict(entry[column], value, decimals)
-                if verdict.status == "differs" and ran[entry["method"]].note:
-                    verdict = Verdict("differs", f"{verdict.why}: {ran[entry['method']].note}")
-            out.append(Cell(entry["method"], column, entry[column], np.nan, np.nan, value, np.nan, np.nan, **asdict(verdict)))
-    frame = pd.DataFrame(out)
-    if (frame.status == "").any() or frame.status.isna().any():
-        raise RecordError(f"{experiment.id}: a published cell has no status")
+    if experiment.measure is not None:
+        frame = experiment.measure(ledger)
+    else:
+        runs, records, out = experiment.runs(ledger.workspace.profile), {}, []
+        for printed in experiment.cells(ledger.workspace.profile):
+            if printed.group and printed.group not in records:
+                records[printed.group] = ledger.require(runs[printed.group])
+            out.append(_answer(printed, records.get(printed.group, []), ledger))
+        frame = pd.DataFrame(out, columns=[f.name for f in fields(Cell)])
+    unknown = frame[~frame.status.isin(STATUSES)]
+    if len(unknown):
+        raise RecordError(f"{experiment.id}: the published cell {unknown.row.iloc[0]}, {unknown.column.iloc[0]} has no status "
+                          f"(found {unknown.status.iloc[0]!r}); expected one of {', '.join(STATUSES)}")
     return frame
+
+
+def _answer(printed: Printed, records: list[Record], ledger: Ledger) -> Cell:
+    """One cell with ours and its status."""
+    shown = (printed.row, printed.column, printed.value, printed.low, printed.high)
+    if records:
+        ours = over_seeds([r.scores[printed.phase] for r in records])
+        return Cell(*shown, *ours, **asdict(_dice_verdict(shown[2:], ours, ledger)))
+    if printed.network is not None:
+        found, decimals = count(ledger.workspace.build, printed.network), COUNT_COLUMNS[printed.column][1]
+        value = {"params_m": lambda: found.parameters / 1e6, "gflops_per_frame": lambda: found.gflops_per_frame,
+                 "gflops_single_pass": lambda: found.gflops}[printed.column]()
+        verdict = count_verdict(printed.value, value, decimals)
+        if verdict.status == "differs" and printed.note:
+            verdict = Verdict("differs", f"{verdict.why}: {printed.note}")
+        return Cell(*shown, value, np.nan, np.nan, **asdict(verdict))
+    verdict = _not_run(printed.value) if printed.other else Verdict("not run", printed.absent)
+    return Cell(*shown, np.nan, np.nan, np.nan, **asdict(verdict))
 
 
 def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
     """Each claim of the experiment with its verdict: columns claim, status, why."""
-    runs, rows = experiment.runs(ledger.workspace.profile), []
+    runs, rows, quotable = experiment.runs(ledger.workspace.profile), [], ledger.workspace.profile.quotable
+    named = {name for claim in experiment.claims for pair in claim.pairs for name in pair}
+    scores = {name: [ledger.scores(spec) for spec in runs[name]] for name in named if name in runs}
     for claim in experiment.claims:
-        verdict = order_verdict([ledger.scores(s) for s in runs[claim.better]], [ledger.scores(s) for s in runs[claim.worse]],
-                                quotable=ledger.workspace.profile.quotable)
+        missing = sorted({name for pair in claim.pairs for name in pair} - scores.keys())
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            verdict = Verdict("undecided", f"profile {ledger.workspace.profile.name!r} does not run {missing[0]}{more}")
+        else:
+            verdict = all_verdict([(f"{b} against {w}", scores[b], scores[w]) for b, w in claim.pairs], quotable=quotable,
+                                  margin=claim.margin)
         rows.append({"claim": claim.text, "status": verdict.status, "why": verdict.why})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["claim", "status", "why"])
 
 
 def over_seeds(scores: list[Score]) -> tuple[float, float, float]:
@@ -87,16 +104,11 @@ def over_seeds(scores: list[Score]) -> tuple[float, float, float]:
     return tuple(100 * float(np.mean([getattr(s, k) for s in scores])) for k in ("mean", "low", "high"))
 
 
-def _over_seeds(records: list[Record], phase: str) -> tuple[float, float, float]:
-    return over_seeds([r.scores[phase] for r in records]) if records else (np.nan, np.nan, np.nan)
-
-
-def _dice_verdict(value: float, ran: bool, ledger: Ledger) -> Verdict:
-    if not ran:
-        return _not_run(value)
-    if ledger.workspace.profile.echonet.phantom is not None:
+def _dice_verdict(printed: tuple[float, float, float], ours: tuple[float, float, float], ledger: Ledger) -> Verdict:
+    profile = ledger.workspace.profile
+    if profile.echonet.phantom is not None:
         return Verdict("awaiting data", "published on EchoNet-Dynamic, ours on phantoms: not the same experiment")
-    return Verdict("undecided", "measured on the real data; see the intervals")
+    return value_verdict(printed, ours, seeds=len(profile.seeds), quotable=profile.quotable)
 
 
 def _not_run(value: float) -> Verdict:
@@ -114,7 +126,8 @@ def chip(status: str, why: str = "") -> str:
 def scorecard_html(experiment: Experiment, ledger: Ledger) -> str:
     """The scorecard as an HTML table: published value, ours under it, status under that."""
     table, profile = cells(experiment, ledger), ledger.workspace.profile
-    columns = {**{k: v[0] for k, v in DICE_COLUMNS.items()}, **{k: v[0] for k, v in COUNT_COLUMNS.items()}}
+    headings = {k: v[0] for k, v in (DICE_COLUMNS | COUNT_COLUMNS).items()}
+    columns = {k: headings[k] for k in headings if k in set(table.column)}
     rows = []
     for method, part in table.groupby("row", sort=False):
         by = part.set_index("column")
@@ -127,7 +140,7 @@ def scorecard_html(experiment: Experiment, ledger: Ledger) -> str:
               'interval as printed. <span class="echo-ours">Second line, blue:</span> this machine, on '
               f"{html.escape(data)}{seeds}, 95 % interval, patients resampled; counts are of the full-width network.{apart}</p>")
     caption = f"{experiment.number} of the SimLVSeg paper: every published cell, ours beneath it, and what may be said of it"
-    return legend + html_table(caption, ("Method", *columns.values()), rows, "echo-scorecard")
+    return legend + html_table(caption, ("Method", *columns.values()), rows, "echo-scorecard echo-sortable")
 
 
 def claims_html(table: pd.DataFrame) -> str:
