@@ -9,12 +9,20 @@ from pathlib import Path
 
 def processor() -> str:
     """The processor's model, such as ``AMD EPYC 9354``; its architecture where the system does not tell."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def processor_has_bf16() -> bool:
+    """Does the processor multiply in bfloat16 (AVX512-BF16 or AMX)? False where the system does not tell."""
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpuinfo("flags").split())
+
+
+def _cpuinfo(field: str) -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # not Linux
         lines = []
-    models = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(models, "") or platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == field), "")
 
 
 def cores() -> int:

@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from echolib.config import ClipSpec, DataSpec, ModelSpec, RunSpec, TrainSpec
-from echolib.data.augment import denormalise
+from echolib.data.augment import denormalise, normalise, to_float
+from echolib.data.clips import window_indices
 from echolib.errors import DataError, TrainingError
-from echolib.evaluation.inference import SCORE_COLUMNS, score_split, segment_video
-from echolib.evaluation.metrics import surface_distances
+from echolib.evaluation import inference
+from echolib.evaluation.inference import SCORE_COLUMNS, score_split, segment_video, segment_videos
+from echolib.evaluation.metrics import dice, surface_distances
+from echolib.models import build
 
 SIZE = 32
 
@@ -182,3 +185,125 @@ def test_overlapping_windows_agree_where_a_network_sees_each_frame_alone():
     video = np.random.default_rng(0).integers(0, 255, (37, 16, 16, 1), dtype=np.uint8)
     plain, twice = (segment_video(Brightness(), video, 8, 2, size=16, device="cpu", overlap=o) for o in (False, True))
     np.testing.assert_allclose(plain, twice, atol=1e-6)
+
+
+@settings(max_examples=15, deadline=None)
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=5), frames=st.sampled_from([1, 4, 16]),
+       period=st.integers(1, 3), batch=st.integers(1, 7), overlap=st.booleans())
+def test_videos_together_are_the_videos_one_by_one(lengths, frames, period, batch, overlap):
+    videos = [np.random.default_rng(k).integers(0, 255, (n, 16, 16, 1 + 2 * (k % 2)), dtype=np.uint8)
+              for k, n in enumerate(lengths)]
+    options = dict(batch=batch, size=16, device="cpu", overlap=overlap)
+    alone = [segment_video(Position(), v, frames, period, **options) for v in videos]
+    together = list(segment_videos(Position(), iter(videos), frames, period, **options))
+    assert [t.dtype for t in together] == [np.float32] * len(videos)
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(a, b)
+    masks = list(segment_videos(Position(), videos, frames, period, masks=True, **options))
+    for a, mask in zip(alone, masks, strict=True):
+        assert mask.dtype == bool
+        np.testing.assert_array_equal(mask, a >= 0.5)
+
+
+def test_a_batch_holds_windows_of_several_videos():
+    model = Grey()
+    found = list(segment_videos(model, [levels(5), levels(3), levels(9)], 4, 1, batch=4, device="cpu", size=SIZE))
+    assert [len(f) for f in found] == [5, 3, 9]
+    assert [shape[0] for shape in model.seen] == [4, 2]  # 2 + 1 + 3 windows
+
+
+def test_videos_are_asked_for_one_by_one():
+    asked = []
+
+    def videos():
+        for k in range(50):
+            asked.append(k)
+            yield levels(4)
+
+    for k, _ in enumerate(segment_videos(Grey(), videos(), 4, 1, batch=2, device="cpu", size=SIZE)):
+        assert len(asked) <= k + 9  # three batches of two windows ahead, and what the loop has not yet been given
+
+
+def test_a_bad_video_among_good_ones_is_named_and_the_mode_restored():
+    model = Grey().train()
+    with pytest.raises(DataError, match="32 x 32"):
+        list(segment_videos(model, [levels(4), np.zeros((4, 16, SIZE, 1), np.uint8)], 4, 1, device="cpu", size=SIZE))
+    assert model.training
+
+
+def test_a_compiled_network_sees_one_shape_only(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    model, videos = Position(), [levels(5), levels(3)]
+    shapes = []
+    model.register_forward_hook(lambda _, inputs, __: shapes.append(tuple(inputs[0].shape)))
+    got = list(segment_videos(model, videos, 4, 1, batch=2, device="cpu", size=SIZE, compiled=True))
+    assert shapes == [(2, 3, 4, SIZE, SIZE)] * 2
+    for video, one in zip(videos, got, strict=True):
+        np.testing.assert_array_equal(one, segment_video(Position(), video, 4, 1, device="cpu", size=SIZE))
+
+
+def plain(model: nn.Module, video: np.ndarray, frames: int) -> np.ndarray:
+    """Masks window by window in float32, with nothing but the network."""
+    total, seen = np.zeros(video.shape[:3]), np.zeros(len(video))
+    with torch.no_grad():
+        for window in window_indices(len(video), frames, 1):
+            logits = model.eval()(normalise(to_float(torch.from_numpy(video[window][None]))))
+            total[window] += torch.sigmoid(logits[0, 0]).numpy()
+            seen[window] += 1
+    return total / seen[:, None, None] >= 0.5
+
+
+@pytest.fixture(scope="module")
+def trained() -> tuple[nn.Module, np.ndarray]:
+    """A narrow 3D U-Net that has learnt to outline a dark disk in noise, and a video of 40 frames."""
+    rng, model = np.random.default_rng(0), build("unet3d", width=0.25, frames=16, size=SIZE, seed=0)
+    yy, xx = np.mgrid[:SIZE, :SIZE]
+    radius = 7 + 2 * np.cos(np.arange(40) / 4)
+    disk = (yy - 15) ** 2 + (xx - 17) ** 2 < radius[:, None, None] ** 2
+    video = np.where(disk, 30, 120 + rng.normal(0, 20, disk.shape)).clip(0, 255).astype(np.uint8)[..., None]
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    for step in range(30):
+        first = (step * 7) % 25
+        logits = model.train()(normalise(to_float(torch.from_numpy(video[None, first:first + 16]))))
+        loss = nn.functional.binary_cross_entropy_with_logits(logits[0, 0], torch.from_numpy(disk[first:first + 16]).float())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert dice(plain(model, video, 16), disk) > 0.9, "the network has learnt nothing"
+    return model, video
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "auto"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_fast_masks_agree_with_plain_ones(trained, precision, batch):
+    model, video = trained
+    got = segment_video(model, video, 16, 1, batch=batch, device="cpu", size=SIZE, precision=precision)
+    assert dice(got >= 0.5, plain(model, video, 16)) >= 0.998
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("compiled", [False, True])
+def test_masks_of_a_gpu_agree_with_plain_ones(trained, compiled):
+    model, video = trained
+    wanted = plain(model.cpu(), video, 16)
+    try:
+        videos = [video, video[:20], video]
+        got = list(segment_videos(model, videos, 16, 1, batch=3, device="cuda", size=SIZE, masks=True, compiled=compiled))
+    finally:
+        model.cpu()
+    assert dice(got[0], wanted) >= 0.998 and dice(got[2], wanted) >= 0.998 and len(got[1]) == 20
+
+
+def test_bfloat16_is_taken_where_the_processor_multiplies_in_it(monkeypatch):
+    seen = []
+
+    class Conv(nn.Conv3d):
+        def forward(self, clip):
+            out = super().forward(clip)
+            seen.append(out.dtype)
+            return out
+
+    for has, wanted in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(inference, "processor_has_bf16", lambda has=has: has)
+        segment_video(Conv(3, 1, 3, padding=1), levels(4), 4, 1, device="cpu", size=SIZE)
+        assert seen[-1] == wanted

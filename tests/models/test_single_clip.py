@@ -43,3 +43,24 @@ def test_gradients_are_left_alone():
     with SingleClip():
         conv(clip).sum().backward()
     assert conv.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("norm", [nn.InstanceNorm3d(5), nn.InstanceNorm3d(5, affine=True, eps=0.1),
+                                  nn.InstanceNorm3d(5, affine=True, track_running_stats=True)])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_instance_norm_is_the_same_and_not_copied(norm, batch, dtype):
+    clip = torch.randn(batch, 5, 4, 6, 7, generator=torch.Generator().manual_seed(3)).mul(2).add(1).to(dtype)
+    last, norm = clip.to(memory_format=torch.channels_last_3d), norm.to(dtype).eval()
+    with torch.no_grad():
+        wanted = norm(clip)
+        with SingleClip():
+            got = norm(last)
+    torch.testing.assert_close(got, wanted, atol=1e-4 if dtype == torch.float32 else 0.02, rtol=0.01)
+    if batch == 1 and not norm.track_running_stats:
+        assert got.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+def test_a_single_voxel_is_left_to_torch():
+    with torch.no_grad(), SingleClip(), pytest.raises(ValueError, match="more than 1 spatial element"):
+        nn.InstanceNorm3d(3).train()(torch.randn(1, 3, 1, 1, 1))
