@@ -36,15 +36,26 @@ def finished_folder(target: Path) -> Iterator[Path]:
         yield temporary
         for path in temporary.iterdir():
             _to_disk(path)
-        if not target.exists():
-            os.rename(temporary, target)
-        elif not _exchange(temporary, target):
+        if not _placed(temporary, target) and not _exchange(temporary, target):
             aside = target.with_name(f".{target.name}.{os.getpid()}.old")
             os.rename(target, aside)
             os.rename(temporary, target)
             shutil.rmtree(aside)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)  # after an exchange this is the old folder
+
+
+def _placed(temporary: Path, target: Path) -> bool:
+    """Give a folder its name where that name is free; False where it is taken, perhaps a moment ago by another process."""
+    if target.exists():
+        return False
+    try:
+        os.rename(temporary, target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
+        raise
+    return True
 
 
 def clear_remains(target: Path) -> None:

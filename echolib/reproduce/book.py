@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import yaml
 
@@ -56,9 +56,12 @@ def assemble(root: Path, staging: Path, executed: Sequence[Path], generated: Map
         ``staging``.
 
     Raises:
-        BookError: a page of the table of contents is missing.
+        BookError: a page of the table of contents is missing, or a name leads out of the folder.
         NotebookError: a notebook has no manifest, was changed since, or its source in ``root`` has.
     """
+    for name in [*generated, *(files or {}), *toc_pages(root / "_toc.yml")]:
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise BookError(f"{name!r} leads out of the book's folder; expected a path relative to it, without '..'")
     fresh = staging.with_name(f".{staging.name}.part")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)

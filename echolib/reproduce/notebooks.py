@@ -121,6 +121,9 @@ def execute(notebook: Path, out: Path, parameters: dict[str, object], *, cwd: Pa
     cwd = cwd.resolve()
     source, target = _inside(notebook, cwd), _inside(out, cwd)
     values = validate(notebook, parameters)
+    for text in _strings(values):  # a link inside the folder may lead out of it; a name that is no path stays inside
+        if not (cwd / text).resolve().is_relative_to(cwd):
+            raise NotebookError(f"{notebook.name}: a parameter leads out of the working folder through a link (found {text!r})")
     before = _sha256(notebook)
     out.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
@@ -276,7 +279,7 @@ def _strings(value: object) -> Iterator[str]:
 
 def _escapes(text: str) -> bool:
     path = PureWindowsPath(text)  # reads both kinds of slash
-    return bool(path.anchor) or text.startswith("~") or ".." in path.parts
+    return bool(path.anchor) or text.startswith("~") or ".." in path.parts or "\0" in text
 
 
 def _inside(path: Path, folder: Path) -> str:
