@@ -69,12 +69,17 @@ def measure(model: nn.Module, frames: int, size: int, channels: int = 3) -> Comp
 
     The model is left in the mode it was in.
     """
+    total = operations(model, frames, size, channels)[""]
+    return Complexity(parameters=count_parameters(model), gflops=total / 1e9, gflops_per_frame=total / 1e9 / frames)
+
+
+def operations(model: nn.Module, frames: int, size: int, channels: int = 3) -> dict[str, float]:
+    """Multiply-accumulates of every module, by its name ("" is the whole network), on the clip of :func:`measure`."""
     with _evaluating(model):
         analysis = FlopCountAnalysis(model, _clip(model, 1, frames, size, channels))
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
         analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_flops)
-        total = float(analysis.total())
-    return Complexity(parameters=count_parameters(model), gflops=total / 1e9, gflops_per_frame=total / 1e9 / frames)
+        return {name: float(count) for name, count in analysis.by_module().items()}
 
 
 def time_per_frame(model: nn.Module, frames: int, size: int, *, runs: int, batch: int = 1, channels: int = 3,
