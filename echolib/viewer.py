@@ -96,7 +96,7 @@ def show(segmentation: Segmentation, height: int = 360):
 
 
 def static_viewer(segmentation: Segmentation, *, start: int = 0, frames: int = 150, height: int = 224, caption: str = "") -> HTML:
-    """The same without a kernel: scrub, play, overlay opacity, area curve with cursor and ED/ES marks.
+    """The same without a kernel: scrub, play, overlay on or off and its opacity, area curve with cursor and ED/ES marks.
 
     Args:
         segmentation: the clip.
@@ -134,11 +134,12 @@ max-width:{2 * width}px;aspect-ratio:{width}/{height};overflow:hidden">
 <button type="button" data-role="play" aria-label="Play" style="min-width:5em">Play</button>
 <label style="flex:1 1 14rem">Frame <input type="range" data-role="scrub" min="0" max="{len(shown) - 1}" value="0" \
 aria-label="Frame" style="width:75%"></label>
-<label>Overlay <input type="range" data-role="opacity" min="0" max="100" value="35" aria-label="Overlay opacity"></label></div>
+<label><input type="checkbox" data-role="visible" checked> Overlay</label>
+<label>Opacity <input type="range" data-role="opacity" min="0" max="100" value="35" aria-label="Overlay opacity"></label></div>
 <div data-role="text" aria-live="off" style="font-variant-numeric:tabular-nums">{html.escape(texts[0])}</div>
 {curve}<figcaption>{html.escape(caption)}</figcaption></figure>
 <script>(function(){{var r=document.getElementById("{name}"),g=function(n){{return r.querySelector('[data-role="'+n+'"]')}},
-f=g("frame"),m=g("mask"),s=g("scrub"),p=g("play"),o=g("opacity"),w=g("text"),c=g("screen"),
+f=g("frame"),m=g("mask"),s=g("scrub"),p=g("play"),o=g("opacity"),h=g("visible"),w=g("text"),c=g("screen"),
 l=document.getElementById("{name}-cursor"),T={_json(texts)},C={columns},R={rows},N={len(shown)},t=0,timer=null;
 function at(k,n){{return n>1?100*k/(n-1)+"%":"0"}}
 function draw(k){{t=k;var q=at(k%C,C)+" "+at(Math.floor(k/C),R);f.style.backgroundPosition=q;m.style.backgroundPosition=q;
@@ -148,7 +149,8 @@ function stop(){{clearInterval(timer);timer=null;p.textContent="Play";p.setAttri
 p.addEventListener("click",function(){{if(timer){{stop();return}}p.textContent="Pause";p.setAttribute("aria-label","Pause");
 timer=setInterval(function(){{draw((t+1)%N)}},{max(20, round(1000 / segmentation.fps))})}});
 s.addEventListener("input",function(){{if(timer)stop();draw(+s.value)}});
-o.addEventListener("input",function(){{m.style.opacity=o.value/100}});draw(0)}})();</script>"""
+function see(){{m.style.opacity=h.checked?o.value/100:0}}
+o.addEventListener("input",see);h.addEventListener("change",see);draw(0)}})();</script>"""
     return HTML(page)
 
 
