@@ -5,21 +5,28 @@ leaves open is settled here: jitter multiplies and shifts as torchvision's ``Col
 order); CLAHE draws its clip limit from 1-4 on 8x8 tiles (the default of the common augmentation library); rotation is
 bilinear about the frame's centre; what comes from outside the frame is black; masks follow by nearest neighbour.
 
+This file is the fast path (``engine: fast``): :func:`augment_frames` takes stored frames to augmented clips, on the CPU
+through the look-up tables of :mod:`echolib.data.tables`, on a GPU as whole batches, for which the host never waits. What
+each operation is stands, frame by frame with OpenCV, in :mod:`echolib.data.plain` (``engine: plain``); both take a
+:class:`Draw`, and the tests compare them number by number.
+
 All draws are made on the CPU from one generator, a fixed number per clip, so that a batch is augmented alike on every
-device. Grey clips (three equal channels) are computed in one channel: hue and saturation do nothing to them.
+device. Grey clips (stored with one channel) are computed in one channel: hue and saturation do nothing to them.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from echolib.config import ECHONET_MEAN, ECHONET_STD, AugmentSpec
-from echolib.data.clahe import clahe
+from echolib.data import tables
+from echolib.data.clahe import clahe, to_device
+from echolib.data.draws import Draw
 
 CLAHE_LIMITS = (1.0, 4.0)
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -29,42 +36,30 @@ _DRAWS = 14  # numbers drawn per clip: see _draw
 def to_float(clips: Tensor) -> Tensor:
     """Stored frames as clips: ``(B, F, H, W, C)`` uint8, C 1 or 3 -> ``(B, 3, F, H, W)`` float32 in [0, 1].
 
-    Grey clips come back as one channel seen three times (a view with stride 0): write to a clone only.
+    Frames stored grey come back as one channel seen three times (a view with stride 0): write to a clone only.
     """
-    first = clips[..., 0].contiguous()
-    if clips.shape[-1] == 1 or (torch.equal(first, clips[..., 1]) and torch.equal(first, clips[..., 2])):
-        return (first.float() / 255)[:, None].expand(-1, 3, -1, -1, -1)
+    if clips.shape[-1] == 1:
+        return (clips[..., 0].float() / 255)[:, None].expand(-1, 3, -1, -1, -1)
     return clips.movedim(-1, 1).contiguous().float() / 255
 
 
 def normalise(clip: Tensor) -> Tensor:
     """Clips ``(B, 3, F, H, W)`` from the 0-1 scale to EchoNet-Dynamic's zero mean and unit deviation per channel."""
-    mean, std = _moments(clip)
+    mean, std = _moments(clip.dtype, clip.device)
     return (clip - mean).div_(std)
 
 
 def denormalise(clip: Tensor) -> Tensor:
     """Inverse of :func:`normalise`."""
-    mean, std = _moments(clip)
+    mean, std = _moments(clip.dtype, clip.device)
     return clip * std + mean
 
 
-def _moments(clip: Tensor) -> tuple[Tensor, Tensor]:
-    return clip.new_tensor(ECHONET_MEAN).view(3, 1, 1, 1), clip.new_tensor(ECHONET_STD).view(3, 1, 1, 1)
-
-
-@dataclass(frozen=True)
-class Draw:
-    """What happens to one clip. Factors are torchvision's; 1 (hue: 0) changes nothing."""
-
-    brightness: float
-    contrast: float
-    saturation: float
-    hue: float  # turns of the colour circle
-    order: tuple[int, ...]  # 0 brightness, 1 contrast, 2 saturation, 3 hue
-    clahe: float | None  # clip limit
-    degrees: float  # counter-clockwise as seen on the screen
-    shift: tuple[int, int]  # px (down, right): where the crop starts, counted from the unpadded frame
+@cache
+def _moments(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation on their device; copied once, for a copy makes the host wait."""
+    mean, std = (torch.tensor(v, dtype=dtype, device=device).view(3, 1, 1, 1) for v in (ECHONET_MEAN, ECHONET_STD))
+    return mean, std
 
 
 def draw(count: int, spec: AugmentSpec, generator: torch.Generator) -> list[Draw]:
@@ -84,86 +79,130 @@ def draw(count: int, spec: AugmentSpec, generator: torch.Generator) -> list[Draw
 
 
 @torch.no_grad()
-def augment(clip: Tensor, masks: Tensor | None, spec: AugmentSpec, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-    """Augment a batch.
+def augment_frames(frames: Tensor, masks: Tensor | None, draws: list[Draw]) -> tuple[Tensor, Tensor | None]:
+    """Stored frames as augmented clips, the fastest way that their device has.
 
     Args:
-        clip: ``(B, 3, F, H, W)`` float32 in [0, 1].
+        frames: ``(B, F, H, W, C)`` uint8, C 1 (grey) or 3 (RGB).
         masks: ``(B, H, W)`` or ``(B, F, H, W)`` bool, or None.
-        spec: ranges and probabilities.
-        generator: a CPU generator; the same state gives the same result.
+        draws: one per clip.
+
+    Returns:
+        ``(B, 3, F, H, W)`` float32 in [0, 1] (grey: a view with stride 0), and the masks.
+    """
+    if frames.device.type != "cpu":
+        return augment_drawn(to_float(frames), masks, draws)
+    clip = tables.augmented(frames.numpy(), draws)
+    if masks is not None:
+        masks = turn_masks(masks, source_positions(draws, *masks.shape[-2:], masks.device))
+    return clip.expand(-1, 3, -1, -1, -1), masks
+
+
+def augment(clip: Tensor, masks: Tensor | None, spec: AugmentSpec, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
+    """Draw and augment a batch; the same state of ``generator`` (a CPU one) gives the same result. See :func:`augment_drawn`."""
+    return augment_drawn(clip, masks, draw(len(clip), spec, generator))
+
+
+@torch.no_grad()
+def augment_drawn(clip: Tensor, masks: Tensor | None, draws: list[Draw]) -> tuple[Tensor, Tensor | None]:
+    """Augment a whole batch where it is. On a GPU nothing here makes the host wait.
+
+    Args:
+        clip: ``(B, 3, F, H, W)`` float32 in [0, 1]; grey: as :func:`to_float` gives it, one channel seen three times.
+        masks: ``(B, H, W)`` or ``(B, F, H, W)`` bool, or None.
+        draws: one per clip.
 
     Returns:
         Clip and masks, shaped as they came; values in [0, 1]. A grey clip comes back as a view with stride 0.
     """
-    draws = draw(len(clip), spec, generator)
-    grey = clip.stride(1) == 0 or bool((clip == clip[:, :1]).all())
-    channels = clip[:, :1] if grey else clip
-    changed = torch.empty(channels.shape, dtype=clip.dtype, device=clip.device)
-    for i, one in enumerate(draws):  # clip by clip: each has its own factors, and a clip's tables fit the cache
-        frames = jitter(channels[i].transpose(0, 1), one)  # (F, C, H, W)
-        if one.clahe is not None:
-            frames = clahe(frames, one.clahe)
-        changed[i] = frames.transpose(0, 1)
+    channels = clip[:, :1] if clip.stride(1) == 0 else clip
+    changed = jitter(channels, draws)
+    equalised = [i for i, one in enumerate(draws) if one.clahe is not None]
+    if equalised:
+        which = to_device(torch.tensor(equalised), clip.device)
+        frames = changed.index_select(0, which).transpose(1, 2).flatten(0, 1)  # (clips * F, C, H, W)
+        limits = [draws[i].clahe for i in equalised for _ in range(clip.shape[2])]
+        frames = clahe(frames, limits).view(len(equalised), clip.shape[2], *frames.shape[1:]).transpose(1, 2)
+        changed = changed.index_copy(0, which, frames) if len(equalised) < len(draws) else frames
     changed, masks = warp(changed, masks, draws)
     return changed.expand(clip.shape), masks
 
 
-def jitter(frames: Tensor, one: Draw) -> Tensor:
-    """Brightness, contrast, saturation and hue of frames ``(F, C, H, W)`` in [0, 1], C 1 (grey) or 3, as torchvision does."""
-    for operation in one.order:
-        if operation == 0 and one.brightness != 1:
-            frames = (frames * one.brightness).clamp_(0, 1)
-        elif operation == 1 and one.contrast != 1:
-            level = _grey(frames).mean((1, 2, 3), keepdim=True)
-            frames = (frames * one.contrast + level * (1 - one.contrast)).clamp_(0, 1)
-        elif operation == 2 and one.saturation != 1 and frames.shape[1] == 3:
-            frames = (frames * one.saturation + _grey(frames) * (1 - one.saturation)).clamp_(0, 1)
-        elif operation == 3 and one.hue != 0 and frames.shape[1] == 3:
-            frames = _turn_hue(frames, one.hue)
-    return frames
+def jitter(clip: Tensor, draws: list[Draw]) -> Tensor:
+    """Brightness, contrast, saturation and hue as torchvision does, each clip in its own order.
+
+    Every operation but hue mixes a pixel with its own grey or with its frame's mean grey. So the k-th operations of all clips
+    are one mixture with weights per clip, and those of the clips whose k-th operation is another one are 1 and 0.
+
+    Args:
+        clip: ``(B, C, F, H, W)`` float in [0, 1], C 1 (grey) or 3.
+        draws: one per clip.
+    """
+    grey = clip.shape[1] == 1
+    orders = [[k for k in one.order if k < 2] if grey else list(one.order) for one in draws]
+    for stage in range(2 if grey else 4):
+        weights, hues = [], []  # of the pixel, of its grey, of the frame's mean grey
+        for i, (one, order) in enumerate(zip(draws, orders, strict=True)):
+            factor = (one.brightness, one.contrast, one.saturation, 1.0)[order[stage]]
+            weights.append((factor, (1 - factor) * (order[stage] == 2), (1 - factor) * (order[stage] == 1)))
+            if order[stage] == 3 and one.hue != 0:
+                hues.append(i)
+        own, pale, even = to_device(torch.tensor(weights, dtype=clip.dtype), clip.device).view(-1, 3, 1, 1, 1, 1).unbind(1)
+        if any(w != (1, 0, 0) for w in weights):
+            level = _grey(clip)
+            mixed = level.mean((3, 4), keepdim=True) * even
+            clip = (clip * own + (mixed if grey else mixed + level * pale)).clamp_(0, 1)
+        if hues:
+            which = to_device(torch.tensor(hues), clip.device)
+            turns = to_device(torch.tensor([draws[i].hue for i in hues], dtype=clip.dtype), clip.device)
+            turned = _turn_hue(clip.index_select(0, which).transpose(1, 2), turns.view(-1, 1, 1, 1)).transpose(1, 2)
+            clip = clip.index_copy(0, which, turned)
+    return clip
 
 
-def _grey(frames: Tensor) -> Tensor:
-    if frames.shape[1] == 1:
-        return frames
-    red, green, blue = frames.unbind(1)
+def _grey(clip: Tensor) -> Tensor:
+    if clip.shape[1] == 1:
+        return clip
+    red, green, blue = clip.unbind(1)
     return (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue)[:, None]
 
 
-def _turn_hue(frames: Tensor, turns: float) -> Tensor:
-    """Turn the hue of RGB frames ``(F, 3, H, W)``; value and saturation (HSV) stay, so greys do not change."""
-    value, brightest = frames.max(1)
-    spread = value - frames.amin(1)
-    red, green, blue = frames.unbind(1)
-    ahead = torch.stack([(green - blue), (blue - red), (red - green)], 1).gather(1, brightest[:, None])[:, 0]
+def _turn_hue(clip: Tensor, turns: Tensor) -> Tensor:
+    """Turn the hue of RGB frames ``(B, F, 3, H, W)``; value and saturation (HSV) stay, so greys do not change."""
+    value, brightest = clip.max(2)
+    spread = value - clip.amin(2)
+    red, green, blue = clip.unbind(2)
+    ahead = torch.stack([(green - blue), (blue - red), (red - green)], 2).gather(2, brightest[:, :, None])[:, :, 0]
     sixths = 2 * brightest + ahead / spread.clamp(min=1e-12) + 6 * turns  # hue in sixths of the circle
     # Channel n of a hue h (in sixths): value - spread * clip(min(k, 4 - k), 0, 1) with k = (n + h) mod 6, n = 5, 3, 1.
-    k = (torch.tensor([5.0, 3.0, 1.0], device=frames.device).view(3, 1, 1) + sixths[:, None]) % 6
-    return value[:, None] - spread[:, None] * torch.minimum(k, 4 - k).clamp_(0, 1)
+    k = (torch.arange(5, 0, -2, device=clip.device).view(3, 1, 1) + sixths[:, :, None]) % 6
+    return value[:, :, None] - spread[:, :, None] * torch.minimum(k, 4 - k).clamp_(0, 1)
 
 
-def source_positions(draws: list[Draw], height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+def source_positions(draws: list[Draw], height: int, width: int,
+                     device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
     """Where every output pixel comes from: row and column in the clip, and whether the rotated frame has that pixel at all.
 
+    In float64, so that no device rounds them differently.
+
     Returns:
-        ``(B, H, W)`` float64 row, the same for the column, and ``(B, H, W)`` bool, all on the CPU.
+        ``(B, H, W)`` float64 row, the same for the column, and ``(B, H, W)`` bool, on ``device``.
     """
-    angle = torch.tensor([math.radians(one.degrees) for one in draws], dtype=torch.float64).view(-1, 1, 1)
-    down, right = (torch.tensor([one.shift[k] for one in draws]).view(-1, 1, 1) for k in (0, 1))
-    rows = torch.arange(height).view(1, -1, 1) + down  # (B, H, 1): row in the rotated frame
-    columns = torch.arange(width).view(1, 1, -1) + right
+    device = torch.device(device)
+    turns = [(math.sin(math.radians(one.degrees)), math.cos(math.radians(one.degrees)), *one.shift) for one in draws]
+    sin, cos, down, right = to_device(torch.tensor(turns, dtype=torch.float64), device).view(-1, 4, 1, 1).unbind(1)
+    rows = torch.arange(height, device=device).view(1, -1, 1) + down  # (B, H, 1): row in the rotated frame
+    columns = torch.arange(width, device=device).view(1, 1, -1) + right
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
     dy, dx = rows - middle_y, columns - middle_x
-    return middle_y + angle.sin() * dx + angle.cos() * dy, middle_x + angle.cos() * dx - angle.sin() * dy, inside
+    return middle_y + sin * dx + cos * dy, middle_x + cos * dx - sin * dy, inside
 
 
 def warp(clip: Tensor, masks: Tensor | None, draws: list[Draw]) -> tuple[Tensor, Tensor | None]:
     """Rotate about the centre, pad with black, crop: one look-up per output pixel, no intermediate image.
 
     Output pixel (y, x) is pixel (y + down, x + right) of the rotated frame, or black where that lies outside it.
-    Positions are computed in float64 and masks look up the nearest pixel by index, so no device rounds them differently.
 
     Args:
         clip: ``(B, C, F, H, W)`` float.
@@ -172,19 +211,21 @@ def warp(clip: Tensor, masks: Tensor | None, draws: list[Draw]) -> tuple[Tensor,
     """
     if all(one.degrees == 0 and one.shift == (0, 0) for one in draws):
         return clip, masks
-    batch, _, _, height, width = clip.shape
-    source_y, source_x, inside = source_positions(draws, height, width)
-    middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
+    height, width = clip.shape[-2:]
+    positions = source_positions(draws, height, width, clip.device)
     # grid_sample counts from -1 to 1 between the centres of the first and last pixel (align_corners=True).
-    grid = torch.stack([source_x / max(middle_x, 0.5) - 1, source_y / max(middle_y, 0.5) - 1], -1).to(clip)
-    seen = F.grid_sample(clip.flatten(1, 2), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
-    seen = (seen * inside.to(clip)[:, None]).clamp_(0, 1).view(clip.shape)
-    if masks is None:
-        return seen, None
-    near_y, near_x = source_y.round().long(), source_x.round().long()
-    inside = inside & (near_y >= 0) & (near_y < height) & (near_x >= 0) & (near_x < width)
-    index = (near_y.clamp(0, height - 1) * width + near_x.clamp(0, width - 1)).flatten(1).to(masks.device)
-    planes = masks.reshape(batch, -1, height * width)
+    grid = torch.stack([positions[1] / max((width - 1) / 2, 0.5) - 1, positions[0] / max((height - 1) / 2, 0.5) - 1], -1)
+    seen = F.grid_sample(clip.flatten(1, 2), grid.to(clip.dtype), mode="bilinear", padding_mode="zeros", align_corners=True)
+    seen = (seen * positions[2].to(clip.dtype)[:, None]).clamp_(0, 1).view(clip.shape)
+    return seen, None if masks is None else turn_masks(masks, positions)
+
+
+def turn_masks(masks: Tensor, positions: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Masks ``(B, H, W)`` or ``(B, F, H, W)`` bool by nearest neighbour (ties to even) of :func:`source_positions`."""
+    height, width = masks.shape[-2:]
+    near_y, near_x = positions[0].round().long(), positions[1].round().long()
+    inside = positions[2] & (near_y >= 0) & (near_y < height) & (near_x >= 0) & (near_x < width)
+    index = (near_y.clamp(0, height - 1) * width + near_x.clamp(0, width - 1)).flatten(1)
+    planes = masks.reshape(len(masks), -1, height * width)
     turned = planes.gather(2, index[:, None].expand(-1, planes.shape[1], -1)).view(masks.shape)
-    inside = inside.to(masks.device)
-    return seen, turned & (inside if masks.ndim == 3 else inside[:, None])
+    return turned & (inside if masks.ndim == 3 else inside[:, None])

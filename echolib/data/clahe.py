@@ -9,6 +9,8 @@ channels) has a* = b* = 0, so one channel carries the whole computation.
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 import torch
@@ -24,12 +26,12 @@ _RGB = torch.linalg.inv(_XYZ)
 _KNEE = 6 / 29  # where CIE's cube root turns into a straight line
 
 
-def clahe_levels(levels: Tensor, clip_limit: float, tiles: int = 8) -> Tensor:
+def clahe_levels(levels: Tensor, clip_limit: float | list[float], tiles: int = 8) -> Tensor:
     """Equalise frames of 256 levels.
 
     Args:
         levels: ``(N, H, W)`` integers, 0-255; each frame for itself.
-        clip_limit: OpenCV's: a bin may hold this many times the count of a flat histogram.
+        clip_limit: OpenCV's: a bin may hold this many times the count of a flat histogram. A list: one limit a frame.
         tiles: the frame is cut into ``tiles x tiles`` (edges reflected when they do not divide H and W).
 
     Returns:
@@ -37,13 +39,19 @@ def clahe_levels(levels: Tensor, clip_limit: float, tiles: int = 8) -> Tensor:
     """
     if levels.device.type != "cpu":
         return clahe_batched(levels.long(), clip_limit, tiles)
-    engine = cv2.createCLAHE(clip_limit, (tiles, tiles))
-    frames = levels.to(torch.uint8).numpy()
-    return torch.from_numpy(np.stack([engine.apply(frame) for frame in frames])).long()
+    engine, out = cv2.createCLAHE(2.0, (tiles, tiles)), []
+    for frame, limit in zip(levels.to(torch.uint8).numpy(), _per_frame(clip_limit, len(levels)), strict=True):
+        engine.setClipLimit(limit)
+        out.append(engine.apply(frame))
+    return torch.from_numpy(np.stack(out)).long()
 
 
-def clahe_batched(levels: Tensor, clip_limit: float, tiles: int = 8) -> Tensor:
-    """:func:`clahe_levels` for all frames at once, on any device; ``levels`` int64."""
+def _per_frame(clip_limit: float | list[float], count: int) -> list[float]:
+    return clip_limit if isinstance(clip_limit, list) else [clip_limit] * count
+
+
+def clahe_batched(levels: Tensor, clip_limit: float | list[float], tiles: int = 8) -> Tensor:
+    """:func:`clahe_levels` for all frames at once, on any device; ``levels`` int64. The host never waits for the device."""
     n, height, width = levels.shape
     padded = levels
     if height % tiles or width % tiles:  # both edges grow, also the one that divides: OpenCV's rule
@@ -51,18 +59,19 @@ def clahe_batched(levels: Tensor, clip_limit: float, tiles: int = 8) -> Tensor:
         padded = F.pad(levels[:, None].float(), grown, mode="reflect")[:, 0].long()
     high, wide = padded.shape[1] // tiles, padded.shape[2] // tiles
     area = high * wide
-    # Histogram of every tile of every frame: one bincount over (frame, tile, level).
-    tile = (torch.arange(padded.shape[1], device=levels.device) // high)[:, None] * tiles \
-        + torch.arange(padded.shape[2], device=levels.device) // wide
-    slots = (torch.arange(n, device=levels.device)[:, None, None] * tiles**2 + tile) * BINS
-    counts = torch.bincount((slots + padded).flatten(), minlength=n * tiles**2 * BINS).view(n, tiles**2, BINS)
+    # Histogram of every tile of every frame: whole numbers, so their order of addition does not matter.
+    cut = padded.view(n, tiles, high, tiles, wide).transpose(2, 3).reshape(n * tiles**2, area)
+    counts = torch.zeros(n * tiles**2, BINS, dtype=torch.int64, device=levels.device)
+    counts.scatter_add_(1, cut, torch.ones((), dtype=torch.int64, device=levels.device).expand_as(cut))
+    counts = counts.view(n, tiles**2, BINS)
     # Cut what is above the limit and deal it out evenly; the remainder goes to bins at equal steps, from the first on.
-    limit = max(int(clip_limit * area / BINS), 1)
+    limits = torch.tensor([max(int(limit * area / BINS), 1) for limit in _per_frame(clip_limit, n)])
+    limit = to_device(limits, levels.device).view(n, 1, 1)
     excess = (counts - limit).clamp_(min=0).sum(-1, keepdim=True)
     even, rest = excess // BINS, excess % BINS
     step = BINS // rest.clamp(min=1)
     bins = torch.arange(BINS, device=levels.device)
-    counts = counts.clamp(max=limit) + even + ((bins % step == 0) & (bins // step < rest))
+    counts = counts.minimum(limit) + even + ((bins % step == 0) & (bins // step < rest))
     table = (counts.cumsum(-1).float() * ((BINS - 1) / area)).round_().clamp_(max=BINS - 1)
     # Each pixel: bilinear mixture of the tables of its four nearest tile centres.
     top, low, down = _neighbours(height, high, tiles, levels.device)
@@ -76,6 +85,19 @@ def clahe_batched(levels: Tensor, clip_limit: float, tiles: int = 8) -> Tensor:
     return (upper * (1 - down) + lower * down).round_().long()
 
 
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on ``device``, without waiting for the copy: from pinned memory where there is a GPU."""
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+@cache
+def _matrix(name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A colour matrix on its device; copied once, for a copy makes the host wait."""
+    return {"to_xyz": _XYZ, "to_rgb": _RGB}[name].to(device, dtype)
+
+
 def _neighbours(size: int, tile: int, tiles: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """For every pixel of a row: the tile before, the tile after, and the weight of the one after."""
     place = torch.arange(size, device=device, dtype=torch.float32) * (1 / tile) - 0.5
@@ -83,7 +105,7 @@ def _neighbours(size: int, tile: int, tiles: int, device: torch.device) -> tuple
     return first.clamp(min=0).long(), (first + 1).clamp(max=tiles - 1).long(), place - first
 
 
-def clahe(frames: Tensor, clip_limit: float, tiles: int = 8) -> Tensor:
+def clahe(frames: Tensor, clip_limit: float | list[float], tiles: int = 8) -> Tensor:
     """Equalise the lightness of frames.
 
     Args:
@@ -94,16 +116,24 @@ def clahe(frames: Tensor, clip_limit: float, tiles: int = 8) -> Tensor:
         The same shape, float in [0, 1].
     """
     if frames.shape[1] == 1:
-        levels = ((1.16 * _root(_linear(frames[:, 0])) - 0.16) * (BINS - 1)).round().clamp_(0, BINS - 1).long()
-        lightness = torch.arange(BINS, device=frames.device) / (BINS - 1)
-        greys = _gamma(_unroot((lightness + 0.16) / 1.16)).clamp(0, 1)  # only 256 lightnesses come out
-        levels = clahe_levels(levels, clip_limit, tiles)
-        return greys.index_select(0, levels.view(-1)).view(frames.shape)
-    root = _root(torch.einsum("dc,nchw->ndhw", _XYZ.to(frames), _linear(frames)))
+        levels = clahe_levels(lightness_level(frames[:, 0]), clip_limit, tiles)
+        return grey_of_lightness(frames.device).index_select(0, levels.view(-1)).view(frames.shape)
+    root = _root(torch.einsum("dc,nchw->ndhw", _matrix("to_xyz", frames.dtype, frames.device), _linear(frames)))
     levels = ((1.16 * root[:, 1] - 0.16) * (BINS - 1)).round().clamp_(0, BINS - 1).long()
     lightness = clahe_levels(levels, clip_limit, tiles) / (BINS - 1)
     root = root + ((lightness + 0.16) / 1.16 - root[:, 1])[:, None]  # a*, b* are differences of roots: they stay
-    return _gamma(torch.einsum("cd,ndhw->nchw", _RGB.to(frames), _unroot(root)).clamp_(0, 1))
+    return _gamma(torch.einsum("cd,ndhw->nchw", _matrix("to_rgb", frames.dtype, frames.device), _unroot(root)).clamp_(0, 1))
+
+
+def lightness_level(grey: Tensor) -> Tensor:
+    """Lightness L* of greys in [0, 1] as one of 256 levels, int64."""
+    return ((1.16 * _root(_linear(grey)) - 0.16) * (BINS - 1)).round().clamp_(0, BINS - 1).long()
+
+
+def grey_of_lightness(device: torch.device) -> Tensor:
+    """``(256,)`` float32 in [0, 1]: the grey of each lightness level."""
+    lightness = torch.arange(BINS, device=device) / (BINS - 1)
+    return _gamma(_unroot((lightness + 0.16) / 1.16)).clamp(0, 1)
 
 
 def _linear(value: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The plain path: augmentation one clip after the other, frame by frame, with OpenCV, one operation per line.
 
 ``engine: plain`` trains through this file. It says what each operation *is*; :mod:`echolib.data.augment` (``engine: fast``)
-does the same to a whole batch with look-up tables or on a GPU. Both take the same :class:`~echolib.data.augment.Draw`, and
+does the same to a whole batch with look-up tables or on a GPU. Both take the same :class:`~echolib.data.draws.Draw`, and
 the tests compare them number by number. Nothing here is clever: change it only where the operation itself changes.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from echolib.data.augment import Draw, source_positions
+from echolib.data.augment import source_positions
+from echolib.data.draws import Draw
 
 _TILES = (8, 8)
 

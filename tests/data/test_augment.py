@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from echolib.config import AugmentSpec
 from echolib.data import augment as aug
+from echolib.data import plain
 from echolib.data.clahe import clahe, clahe_batched, clahe_levels
 
 STILL = dict(brightness=1.0, contrast=1.0, saturation=1.0, hue=0.0, order=(0, 1, 2, 3), clahe=None, degrees=0.0, shift=(0, 0))
@@ -37,6 +39,15 @@ def batch(*clips: np.ndarray) -> torch.Tensor:
     return aug.to_float(torch.from_numpy(np.stack(clips)))
 
 
+def grey_batch(*clips: np.ndarray) -> torch.Tensor:
+    return aug.to_float(torch.from_numpy(np.stack(clips)[..., :1].copy()))
+
+
+def jitter(frames: torch.Tensor, one: aug.Draw) -> torch.Tensor:
+    """The batched jitter of one clip, ``(F, C, H, W)``."""
+    return aug.jitter(frames.transpose(0, 1)[None], [one])[0].transpose(0, 1)
+
+
 def levels(frames: torch.Tensor) -> np.ndarray:
     """``(F, C, H, W)`` in [0, 1] -> ``(F, H, W, C)`` in grey levels, not rounded."""
     return frames.permute(0, 2, 3, 1).numpy() * 255
@@ -56,7 +67,7 @@ def test_to_float_by_hand():
 def test_grey_frames_are_one_channel_seen_three_times():
     stored = torch.from_numpy(scene()[None])
     one, three = aug.to_float(stored[..., :1]), aug.to_float(stored)
-    assert torch.equal(one, three) and one.stride(1) == three.stride(1) == 0
+    assert torch.equal(one, three) and one.stride(1) == 0
 
 
 def test_normalise_round_trip():
@@ -113,15 +124,15 @@ def test_jitter_is_torchvisions(colour, order):
     twin = frames
     for step in order:
         twin = torch.stack([steps[step](frame) for frame in twin])
-    assert (aug.jitter(frames, one) - twin).abs().max() < 0.25 / 255  # torchvision's grey weights add up to 0.9999
+    assert (jitter(frames, one) - twin).abs().max() < 0.25 / 255  # torchvision's grey weights add up to 0.9999
     assert (twin - frames).abs().max() > 10 / 255
 
 
 def test_brightness_by_hand():
     frames = torch.tensor([0.1, 0.5, 0.9]).view(1, 1, 1, 3)
-    brighter = aug.jitter(frames, aug.Draw(**{**STILL, "brightness": 1.2}))
+    brighter = jitter(frames, aug.Draw(**{**STILL, "brightness": 1.2}))
     assert brighter.flatten().tolist() == pytest.approx([0.12, 0.6, 1.0])
-    flatter = aug.jitter(frames, aug.Draw(**{**STILL, "contrast": 0.5}))
+    flatter = jitter(frames, aug.Draw(**{**STILL, "contrast": 0.5}))
     assert flatter.flatten().tolist() == pytest.approx([0.3, 0.5, 0.7])
 
 
@@ -190,11 +201,10 @@ def test_a_shift_is_exact_and_fills_with_black():
 # ---- the whole -------------------------------------------------------------------------------------------------------
 
 def test_grey_and_colour_paths_give_the_same():
-    """The one-channel path of a grey clip against the three-channel path, forced by a colour clip in the same batch."""
-    grey, colour = scene(2, seed=3), scene(2, seed=4, colour=True)
-    spec = AugmentSpec()
-    alone, _ = aug.augment(batch(grey), None, spec, generator(1))
-    beside, _ = aug.augment(batch(grey, colour), None, spec, generator(1))
+    """The one-channel path of a grey clip against the three-channel path of the same clip stored as RGB."""
+    grey, spec = scene(2, seed=3), AugmentSpec()
+    alone, _ = aug.augment(grey_batch(grey), None, spec, generator(1))
+    beside, _ = aug.augment(batch(grey), None, spec, generator(1))
     off = (alone[0] - beside[0]).abs() * 255
     assert off.median() < 0.01 and (off < 0.05).float().mean() > 0.999  # a lightness on the edge of a level may tip over
     assert (beside[0] - beside[0][:1]).abs().max() < 1e-4
@@ -246,11 +256,81 @@ def test_draws_cover_their_ranges():
     assert len({d.order for d in draws}) == 24
 
 
+# ---- fast against plain ----------------------------------------------------------------------------------------------
+
+ROUTES = {"tables": lambda stored, masks, draws: aug.augment_frames(stored, masks, draws),
+          "batched": lambda stored, masks, draws: aug.augment_drawn(aug.to_float(stored), masks, draws)}
+
+
+def stored_clips(colour: bool, size: int = 112) -> torch.Tensor:
+    clips = np.stack([scene(4, size=size, seed=k, colour=colour) for k in range(4)])
+    return torch.from_numpy(clips if colour else clips[..., :1].copy())
+
+
+def against_plain(route: str, colour: bool, draws: list[aug.Draw], size: int = 112) -> tuple[np.ndarray, bool]:
+    """How far off in grey levels, and whether all masks agree."""
+    stored = stored_clips(colour, size)
+    masks = stored[:, 0, ..., 0] > 100
+    before = stored.clone()
+    clip, turned = ROUTES[route](stored, masks, draws)
+    assert clip.shape == (4, 3, 4, size, size) and clip.dtype == torch.float32 and torch.equal(stored, before)
+    assert clip.min() >= 0 and clip.max() <= 1
+    twins = [plain.augment_clip(f.numpy(), m.numpy(), one) for f, m, one in zip(stored, masks, draws, strict=True)]
+    seen = clip[:, :stored.shape[-1]].permute(0, 2, 3, 4, 1).numpy()
+    same = all((m.numpy() == twin).all() for m, (_, twin) in zip(turned, twins, strict=True))
+    return np.abs(seen - np.stack([f for f, _ in twins])) * 255, same
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("colour", [False, True])
+def test_fast_rotation_and_crop_are_the_plain_ones(route, colour):
+    moves = ((17.3, (2, -5)), (-20.0, (-6, 6)), (0.0, (3, 4)), (5.0, (0, 0)))
+    draws = [aug.Draw(**{**STILL, "degrees": degrees, "shift": shift}) for degrees, shift in moves]
+    off, masks = against_plain(route, colour, draws)
+    assert (off <= 1).mean() >= 0.99 and masks
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("size", [112, 48])
+def test_fast_jitter_and_clahe_are_the_plain_ones(route, colour, size):
+    """Every clip with factors, an order and a limit of its own, one without CLAHE."""
+    draws = [replace(one, degrees=0.0, shift=(0, 0)) for one in aug.draw(4, AugmentSpec(), generator(3))]
+    draws[1] = replace(draws[1], clahe=None)
+    assert len({one.order for one in draws}) == 4 and len({one.clahe for one in draws}) == 4
+    off, masks = against_plain(route, colour, draws, size)
+    assert (off <= 2).mean() >= 0.999 and masks
+    assert off[1].max() <= 0.01  # jitter alone
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("colour", [False, True])
+def test_the_fast_whole_is_the_plain_whole(route, colour):
+    off, masks = against_plain(route, colour, aug.draw(4, AugmentSpec(), generator(4)))
+    assert (off <= 2).mean() >= 0.999 and (off <= 1).mean() >= 0.99 and masks
+
+
+def test_clahe_takes_a_limit_for_every_frame():
+    frames = torch.from_numpy(np.stack([scene(1, size=112, seed=k)[0, ..., 0] for k in range(3)]))
+    each = torch.cat([clahe_levels(frames[k:k + 1], limit) for k, limit in enumerate((1.0, 2.5, 4.0))])
+    assert torch.equal(clahe_levels(frames, [1.0, 2.5, 4.0]), each)
+    assert (clahe_batched(frames.long(), [1.0, 2.5, 4.0]) - each).abs().max() <= 1
+    assert not torch.equal(each[2:], clahe_levels(frames[2:], 1.0))
+
+
 @pytest.mark.gpu
 def test_a_gpu_gives_what_the_cpu_gives():
-    clip = batch(scene(4, size=112, seed=1, colour=True), scene(4, size=112, seed=2))
-    mask = clip[:, 0, 0] > 0.5
-    ours, turned = aug.augment(clip, mask, AugmentSpec(), generator(5))
-    theirs, also = aug.augment(clip.cuda(), mask.cuda(), AugmentSpec(), generator(5))
-    assert torch.equal(turned, also.cpu())
-    assert ((ours - theirs.cpu()).abs() < 1 / 255).float().mean() > 0.99
+    """Of RGB and grey clips; and the host never waits for the device meanwhile."""
+    for clip in (batch(scene(4, size=112, seed=1, colour=True), scene(4, size=112, seed=2)), grey_batch(scene(4, size=112))):
+        mask = clip[:, 0, 0] > 0.5
+        ours, turned = aug.augment(clip, mask, AugmentSpec(), generator(5))
+        given = clip[:, :1].cuda().expand(clip.shape) if clip.stride(1) == 0 else clip.cuda()
+        aug.normalise(aug.augment(given, mask.cuda(), AugmentSpec(), generator(5))[0])  # constants are copied once
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            theirs, also = aug.augment(given, mask.cuda(non_blocking=True), AugmentSpec(), generator(5))
+            aug.normalise(theirs)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert torch.equal(turned, also.cpu())
+        assert ((ours - theirs.cpu()).abs() < 1 / 255).float().mean() > 0.99
