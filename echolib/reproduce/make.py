@@ -7,7 +7,7 @@ from pathlib import Path
 
 from echolib.files import locked, write_atomic
 from echolib.models.imagenet import check_obtainable
-from echolib.reproduce import scorecard
+from echolib.reproduce import overview, scorecard
 from echolib.reproduce.book import assemble, build
 from echolib.reproduce.experiments import REGISTRY
 from echolib.reproduce.ledger import Ledger
@@ -16,7 +16,8 @@ from echolib.reproduce.provenance import code_fingerprint
 from echolib.reproduce.workspace import Workspace
 
 #: Notebooks of the book in reading order.
-NOTEBOOKS = ("phantom_atlas", "simlvseg_table1", "ejection_fraction", "real_clip")
+NOTEBOOKS = ("phantom_atlas", "simlvseg_table1", "simlvseg_figure7", "simlvseg_figure8", "simlvseg_table2",
+             "ejection_fraction", "real_clip")
 
 
 def make_book(profile: str) -> Path:
@@ -38,7 +39,8 @@ def _make(workspace: Workspace) -> Path:
 
     ledger = Ledger(workspace, say=say)
     say(f"profile {workspace.profile.name}: {workspace.profile.purpose}")
-    specs = [spec for entry in REGISTRY.values() for group in entry.runs(workspace.profile).values() for spec in group]
+    wanted = [spec for entry in REGISTRY.values() for group in entry.runs(workspace.profile).values() for spec in group]
+    specs = list({spec.key: spec for spec in wanted}.values())  # pages share runs
     for name in sorted({spec.model.name for spec in specs if spec.model.imagenet}):
         check_obtainable(name)
     store = ledger.store
@@ -51,11 +53,17 @@ def _make(workspace: Workspace) -> Path:
     table1 = REGISTRY["simlvseg_table1"]
     generated = {"scorecard.md": _raw_html(scorecard.scorecard_html(table1, ledger))
                  + _raw_html(scorecard.claims_html(scorecard.claims(table1, ledger)))
-                 + _raw_html(scorecard.provenance_html(records, workspace.profile.name))}
+                 + _raw_html(scorecard.provenance_html(
+                     [ledger.state(spec)[0] for group in table1.runs(workspace.profile).values() for spec in group],
+                     workspace.profile.name))}
+    found, claimed = overview.all_cells(ledger), overview.all_claims(ledger)
+    generated["overview.md"] = _raw_html(overview.overview_html(found, claimed))
+    generated["scorecard.md"] = _raw_html(overview.counts_html(found, "published cells of the paper")) + generated["scorecard.md"]
     for name, text in generated.items():
         write_atomic(workspace.build / "generated" / name, text)
     say("pages")
-    home = build(assemble(workspace.root, workspace.build / "staging", executed, generated), workspace.build / "html")
+    staging = assemble(workspace.root, workspace.build / "staging", executed, generated, overview.record_files(ledger, found))
+    home = build(staging, workspace.build / "html")
     say("done")
     return home.relative_to(workspace.root)
 

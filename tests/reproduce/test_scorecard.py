@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from echolib import published
 from echolib.config import load_profile
-from echolib.reproduce import make, scorecard
-from echolib.reproduce.experiments import TABLE1
+from echolib.errors import RecordError
+from echolib.reproduce import make, overview, scorecard
+from echolib.reproduce.experiments import FIGURE7, FIGURE8, REGISTRY, TABLE1
+from echolib.reproduce.verdict import STATUSES
 from echolib.reproduce.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -61,3 +65,77 @@ def test_the_readme_says_of_each_profile_what_its_file_says():
         data = "EchoNet-Dynamic" if spec is None else f"{spec.train + spec.val + spec.test:,} phantom videos"
         assert data in row and f"{profile.pretrain.epochs} + {profile.segment.epochs} epochs" in row
         assert ("as published" in row) == (profile.width == 1) and ("three seeds" in row) == (len(profile.seeds) == 3)
+
+
+class StandIn:
+    """A ledger whose runs are all finished, each with scores of its own."""
+
+    def __init__(self, name: str, **changes: object) -> None:
+        self.workspace = workspace(name)
+        if changes:
+            self.workspace = Workspace(ROOT, self.workspace.profile.model_copy(update=changes), self.workspace.build)
+
+    def require(self, specs):
+        return [SimpleNamespace(key=s.key, spec=s, scores={p: SimpleNamespace(mean=t.dice.mean(), low=0.7, high=0.9)
+                                                          for p in ("overall", "ES", "ED")})
+                for s, t in ((s, self.scores(s)) for s in specs)]
+
+    def scores(self, spec):
+        rng = np.random.default_rng(int(spec.key, 16))
+        shift = 0.03 if spec.init is not None and spec.init.masking.ratio == 0.6 else 0.0
+        return pd.DataFrame([{"study": f"s{i}", "patient": f"s{i}", "frame": f, "phase": p,
+                              "dice": 0.8 + shift + rng.normal(0, .02)}
+                             for i in range(30) for f, p in ((3, "ED"), (12, "ES"))])
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    monkeypatch.setattr(scorecard, "count", lambda build, name: SimpleNamespace(parameters=18_832_525, gflops=36.03,
+                                                                                gflops_per_frame=1.126))
+
+
+@pytest.mark.parametrize("name", ["smoke", "desk"])
+def test_every_published_cell_of_the_paper_is_on_the_page_with_a_status(counted, name):
+    ledger = StandIn(name)
+    found, claimed = overview.all_cells(ledger), overview.all_claims(ledger)
+    assert set(found.status) <= set(STATUSES) and found.why.str.len().gt(0).all()
+    tables = {n for n in published.names() if n.startswith("simlvseg_")}
+    assert {REGISTRY[e].published if e in REGISTRY else e for e in found.experiment} == tables
+    assert sum(found.experiment == "simlvseg_figure7") == 24 and not found.duplicated(["experiment", "row", "column"]).any()
+    seeds = len(ledger.workspace.profile.seeds)
+    grid = found[found.experiment == "simlvseg_figure7"]
+    assert set(grid.records.map(len)) == ({0, seeds} if name == "smoke" else {seeds})
+    assert set(grid.status) == ({"not run", "awaiting data"} if name == "smoke" else {"awaiting data"})
+    text = overview.overview_html(found, claimed)
+    assert text.count("<tr>") == 2 + len(found) + len(claimed) and "93.31" in text
+    for status, count in found.status.value_counts().items():
+        assert f'{scorecard.chip(status)} {count}</li>' in text
+    files = overview.record_files(ledger, found)
+    assert all(f'href="../{path}"' in text for path in files) and len(files) == len({k for r in found.records for k in r})
+
+
+def test_a_cell_without_a_status_stops_the_build(monkeypatch):
+    broken = pd.DataFrame([{"row": "a", "column": "dsc", "status": ""}])
+    entry = SimpleNamespace(id="x", measure=lambda ledger: broken)
+    with pytest.raises(RecordError, match="x: the published cell a, dsc has no status"):
+        scorecard.cells(entry, StandIn("smoke"))
+
+
+def test_results_that_are_no_dice_of_a_run_come_from_the_entry_s_own_measure():
+    cell = scorecard.Cell("SimLVSeg-3D", "ms_per_frame", 0.79, np.nan, np.nan, 3.1, 3.0, 3.2, "awaiting data", "another machine")
+    entry = SimpleNamespace(id="x", measure=lambda ledger: pd.DataFrame([cell]))
+    assert scorecard.cells(entry, StandIn("smoke")).ours.tolist() == [3.1]
+
+
+def test_claims_of_a_grid_need_the_whole_of_it():
+    smoke = scorecard.claims(FIGURE7, StandIn("smoke"))
+    assert set(smoke.status) == {"undecided"} and smoke.why.str.contains("profile 'smoke' does not run .* and 1?\\d more").all()
+    desk = scorecard.claims(FIGURE8, StandIn("desk")).set_index("claim")
+    assert desk.status["Pre-training with 60 % masked frames helps SimLVSeg-SI"] == "holds"
+    assert desk.status["60 % is the best ratio"] == "holds" and "all 9 comparisons hold" in desk.why["60 % is the best ratio"]
+    assert desk.status["Pre-training helps at every ratio"] == "undecided"
+
+
+def test_on_the_real_data_values_are_compared_by_intervals(counted):
+    real = scorecard.cells(FIGURE8, StandIn("paper"))
+    assert set(real.status) == {"does not hold"} and real.why.str.contains("do not meet, 3 seeds").all()
