@@ -126,7 +126,7 @@ def state(ledger: Ledger, spec: EvaluationSpec) -> tuple[EvaluationRecord | None
     record = read_record(path)
     if record.key != spec.key:
         raise RecordError(f"{path.parent.name}/record.json belongs to another evaluation, {record.key}; delete that directory")
-    if record.provenance.data != ledger.store_of(spec.data).fingerprint:
+    if record.provenance.data != ledger.fingerprint_of(spec.data):
         return None, "the data changed"
     if record.provenance.code != code_fingerprint(CODE):
         return None, "the code changed"
@@ -147,6 +147,9 @@ def _one(ledger: Ledger, spec: EvaluationSpec) -> Evaluation:
             ledger.require([spec.run])
         record, why = state(ledger, spec)
         if record is None:
+            if not ledger.computes:
+                raise RecordError(f"evaluation {spec.key} ({spec.label}): {why}; make it with "
+                                  f"`echolib run {spec.key} --profile {ledger.workspace.profile.name}`")
             ledger.say(f"evaluation {spec.key}  {spec.label}: {why}")
             record = _compute(ledger, spec, folder)
         return Evaluation(record, *(pd.read_csv(folder / f"{name}.csv") for name in TABLES), folder)

@@ -109,11 +109,16 @@ class Ledger:
     Attributes:
         workspace: the profile's folders.
         say: where a line of news goes (default: print).
+        progress: show bars.
+        computes: False: a run that has no usable record is an error, not a reason to compute.
+        fingerprints: of cohorts that are known without opening a store, by the JSON of their DataSpec (a plan fills it).
     """
 
     workspace: Workspace
     say: Callable[[str], None] = partial(print, flush=True)
     progress: bool = True
+    computes: bool = True
+    fingerprints: dict[str, str] = field(default_factory=dict, repr=False)
     _store: ClipStore | None = field(default=None, repr=False)
     _others: dict[str, ClipStore] = field(default_factory=dict, repr=False)
 
@@ -133,6 +138,10 @@ class Ledger:
             self._others[name] = self.workspace.store_of(data, progress=self.progress)
         return self._others[name]
 
+    def fingerprint_of(self, data: DataSpec) -> str:
+        """Fingerprint of a cohort."""
+        return self.fingerprints.get(data.model_dump_json()) or self.store_of(data).fingerprint
+
     def state(self, spec: RunSpec) -> tuple[Record | None, str]:
         """The usable record of a run, or None and the reason why there is none."""
         path = self.workspace.run_dir(spec) / "record.json"
@@ -141,7 +150,7 @@ class Ledger:
         record = read_record(path)
         if record.key != spec.key:
             raise RecordError(f"{path.parent.name}/record.json belongs to another run, {record.key}; delete that directory")
-        if record.provenance.data != self.store.fingerprint:
+        if record.provenance.data != self.fingerprint_of(spec.data):
             return None, "the data changed"
         if record.provenance.code != code_fingerprint():
             return None, "the code changed"
@@ -156,6 +165,9 @@ class Ledger:
             record, why = self.state(spec)
             if record is not None:
                 return record
+            if not self.computes:
+                raise RecordError(f"run {spec.key} ({spec.label}): {why}; make it with "
+                                  f"`echolib run {spec.key} --profile {self.workspace.profile.name}`")
             if spec.init is not None:
                 self._one(spec.init)
             self.say(f"run {spec.key}  {spec.label}: {why}")
