@@ -222,8 +222,9 @@ class Ledger:
         return pd.read_csv(self.workspace.run_dir(spec) / "log.csv")
 
     def committed(self) -> list[Record]:
-        """Records kept in ``results/`` (every profile), oldest profile name first."""
-        return [read_record(path) for path in sorted((self.workspace.root / "results").glob("*/*.json"))]
+        """Records kept in ``results/<profile>/``, profiles by name; other folders there hold measurements, not runs."""
+        names = sorted(path.stem for path in (self.workspace.root / "profiles").glob("*.yml"))
+        return [read_record(path) for name in names for path in sorted((self.workspace.root / "results" / name).glob("*.json"))]
 
 
 def baseline_scores(ledger: Ledger) -> pd.DataFrame:
