@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ app.add_typer(phantom_app, name="phantom")
 app.command("segment")(segment_command)
 app.command("train-default")(train_default_command)
 console = Console()
+#: What a disk says that is full, or that this user may not write to: the user's to mend, so no traceback.
+DENIED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @app.command()
@@ -83,10 +86,20 @@ def pack(folder: Path, out: Path, size: int = 112, channels: int = 3) -> None:
     console.print(f"packed {len(packed.studies)} studies, {len(packed.frames)} frames, fingerprint {packed.fingerprint[:16]}")
 
 
+Engine = Annotated[str | None, typer.Option(help="fast or plain (frame by frame, float32, nothing compiled); default: "
+                                                 "the profile's")]
+
+
+def _choose_engine(engine: str | None) -> None:
+    if engine is not None:
+        os.environ["ECHOLIB_ENGINE"] = engine  # Workspace.open reads it, here and in the notebooks' processes
+
+
 @app.command()
 def run(experiment: Annotated[str, typer.Argument(help="an entry of the registry, such as simlvseg_table1")],
-        profile: str = "smoke") -> None:
+        profile: str = "smoke", engine: Engine = None) -> None:
     """Run all trainings of one table or figure that have no record yet."""
+    _choose_engine(engine)
     from echolib.reproduce.experiments import REGISTRY
     from echolib.reproduce.ledger import Ledger
     from echolib.reproduce.workspace import Workspace
@@ -100,17 +113,24 @@ def run(experiment: Annotated[str, typer.Argument(help="an entry of the registry
 
 
 @app.command()
-def book(profile: str = "smoke") -> None:
+def book(profile: str = "smoke", engine: Engine = None) -> None:
     """Make the book: cohort, store, runs, notebooks, pages. What is current is not made again."""
+    _choose_engine(engine)
     from echolib.reproduce.make import make_book
 
     console.print(f"\nThe book is ready: {make_book(profile)}")
 
 
 def main() -> None:
-    """Entry point: errors that echolib raises on purpose are one message and exit status 2, without a traceback."""
+    """Entry point: errors that echolib raises on purpose, and a disk that takes no more, are one message and exit status 2."""
     try:
         app()
     except EcholibError as error:
         print(f"echolib: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in DENIED:
+            raise
+        name = f"{Path(error.filename).name}: " if error.filename else ""
+        print(f"echolib: {name}{error.strerror}; what was there before is as it was", file=sys.stderr)
         sys.exit(2)
