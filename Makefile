@@ -1,16 +1,18 @@
 # make book            set up what is missing, then make the book of PROFILE (smoke, unless told otherwise)
 # make test            set up what is missing, then run the tests (no browser, no GPU needed)
-# make bench           every benchmark in turn
+# make bench           every benchmark in turn, then one table; under 10 minutes on 2 cores that do nothing else
 # make check           ruff
 # make clean           remove build/ (runs included); .venv stays. make distclean removes both
 #
 # Real data:  make book PROFILE=paper ECHONET=../EchoNet-Dynamic CAMUS=../CAMUS IMAGENET=../weights
+# The plain path (frame by frame, float32, nothing compiled) instead of the fast one:  make book ENGINE=plain
 
 PYTHON  ?= python3
 PROFILE ?= smoke
 ECHONET ?=
 CAMUS   ?=
 IMAGENET ?=
+ENGINE  ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
 STAMP   := $(VENV)/.echolib-installed
@@ -23,13 +25,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 book: $(STAMP)
 	@$(if $(ECHONET),ECHOLIB_ECHONET='$(ECHONET)') $(if $(CAMUS),ECHOLIB_CAMUS='$(CAMUS)') \
-	  $(if $(IMAGENET),ECHOLIB_IMAGENET='$(IMAGENET)') $(BIN)/echolib book --profile $(PROFILE)
+	  $(if $(IMAGENET),ECHOLIB_IMAGENET='$(IMAGENET)') $(BIN)/echolib book --profile $(PROFILE) $(if $(ENGINE),--engine $(ENGINE))
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)
 
 bench: $(STAMP)
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@$(BIN)/python benchmarks/all.py
 
 check: $(STAMP)
 	$(BIN)/ruff check .

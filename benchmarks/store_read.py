@@ -1,112 +1,67 @@
 """Random 32-frame clips: from the memory-mapped store, against decoding the AVI they come from. Both sides in one run.
 
-Command:  python benchmarks/store_read.py
+Command:  python benchmarks/store_read.py [--record]
 Needs:    nothing; makes a temporary cohort of 6 videos of 175 frames of 112 x 112 px (speckle in a sector, MJPG) and its store
 Takes:    under 30 s on 2 cores
-Expect:   a ratio of at least 50 against the faster of two decoders; the files are in the page cache on both sides
-Prints:   hardware, versions, and for each side n, mean and standard deviation in milliseconds, then the ratio of the means
-Measured: 2 cores of an AMD EPYC (busy), OpenCV 5.0, PyAV 18.1, numpy 2.4: store 0.12 (sd 0.42) ms, n 400, against
-          56.5 (sd 25.7) ms, n 60: ratio 459
+Aim:      50 times the reference, which decodes the file from its start with OpenCV; the files are in the page cache on both sides
+Prints:   for each side n, mean and sd in milliseconds per clip, the ratio, the share of the copy bandwidth (each byte read once
+          and written once), hardware, versions, load; and in a note how long this package's own decoder takes
 """
 
 from __future__ import annotations
 
-import os
-import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import av
-import cv2
 import numpy as np
 
-from echolib.data import echonet
-from echolib.data.store import pack
-from echolib.data.video import read_video, write_avi
-from echolib.hardware import processor
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-STUDIES, FRAMES, SIZE, CLIP = 6, 175, 112, 32
+from benchmarks import record, reference  # noqa: E402
+from benchmarks.roofline import measure  # noqa: E402
+from echolib.data import echonet  # noqa: E402
+from echolib.data.store import pack  # noqa: E402
+from echolib.data.video import read_video  # noqa: E402
 
-
-def speckle(seed: int) -> np.ndarray:
-    """(FRAMES, SIZE, SIZE) uint8: log-compressed speckle inside a 90-degree sector, about as costly to decode as real video."""
-    rng = np.random.default_rng([seed, 3])
-    yy, xx = np.mgrid[:SIZE, :SIZE]
-    sector = (np.hypot(xx - 61, yy - 7) < 107) & (np.abs(np.arctan2(xx - 61, yy - 6.99)) < 0.79)
-    frames = []
-    for _ in range(FRAMES):
-        field = cv2.GaussianBlur(rng.normal(size=(SIZE, SIZE, 2)), (0, 0), 1.1)
-        decibel = 20 * np.log10(np.hypot(field[..., 0], field[..., 1]) + 1e-6)
-        frames.append(np.where(sector, np.clip((decibel + 45) * 4.2, 0, 255), 0))
-    return np.stack(frames).astype(np.uint8)
-
-
-def write_cohort(root: Path) -> None:
-    """A folder in EchoNet-Dynamic's layout."""
-    (root / "Videos").mkdir(parents=True)
-    rows = ["FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split"]
-    traces = ["FileName,X1,Y1,X2,Y2,Frame"]
-    for number in range(STUDIES):
-        write_avi(root / "Videos" / f"B{number}.avi", speckle(number), 50)
-        rows.append(f"B{number},50,50,100,{SIZE},{SIZE},50,{FRAMES},{('TRAIN', 'VAL', 'TEST')[number % 3]}")
-        for frame, half in ((40, 16), (60, 12)):
-            traces.append(f"B{number}.avi,56,20,56,80,{frame}")
-            traces += [f"B{number}.avi,{56 - half},{20 + 3 * k},{56 + half},{20 + 3 * k},{frame}" for k in range(20)]
-    (root / "FileList.csv").write_text("\n".join(rows) + "\n")
-    (root / "VolumeTracings.csv").write_text("\n".join(traces) + "\n")
-
-
-def opencv_clip(path: Path, start: int) -> np.ndarray:
-    """The usual way: decode the file from its start with OpenCV's VideoCapture, then cut out the clip."""
-    capture, frames = cv2.VideoCapture(str(path)), []
-    while True:
-        there, frame = capture.read()
-        if not there:
-            break
-        frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-    return np.stack(frames)[start:start + CLIP]
+STUDIES, FRAMES, CLIP = 6, 175, 32
 
 
 def timed(side: Callable[[int, int], np.ndarray], n: int) -> list[float]:
-    """Milliseconds of ``n`` random clips; the same clips for every side."""
+    """Seconds of ``n`` random clips; the same clips for every side."""
     rng = np.random.default_rng(0)
     times = []
     for k in range(n + 5):
         study, start = int(rng.integers(STUDIES)), int(rng.integers(FRAMES - CLIP))
         began = time.perf_counter()
         clip = side(study, start)
-        times.append(1000 * (time.perf_counter() - began))
-        if clip.shape != (CLIP, SIZE, SIZE, 3):
+        times.append(time.perf_counter() - began)
+        if clip.shape != (CLIP, reference.SIZE, reference.SIZE, 3):
             raise RuntimeError(f"clip {k} has shape {clip.shape}")
     return times[5:]  # the first ones warm the caches
 
 
 def main() -> None:
-    """Measure and print."""
-    print(f"{processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, numpy {np.__version__}, "
-          f"OpenCV {cv2.__version__}, PyAV {av.__version__}")
+    """Measure and report."""
+    parser = record.options("Random clips from the store against decoding AVIs.", device=False)
+    parser.add_argument("--n", type=int, default=60, help="clips on the slow side; ours reads seven times as many")
+    chosen = parser.parse_args()
+    started, roofline = record.load(), measure()
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        write_cohort(root / "cohort")
-        store = pack(echonet.read(root / "cohort"), root / "store", progress=False)
-        avi = [root / "cohort" / "Videos" / f"B{number}.avi" for number in range(STUDIES)]
-        sides = {
-            "store": (lambda s, t: store.clip(f"B{s}", np.arange(t, t + CLIP)), 400),
-            "AVI, echolib.data.video": (lambda s, t: read_video(avi[s])[t:t + CLIP], 60),
-            "AVI, OpenCV VideoCapture": (lambda s, t: opencv_clip(avi[s], t), 60),
-        }
-        mean = {}
-        print(f"random clips of {CLIP} frames out of {FRAMES}, {SIZE} x {SIZE} x 3")
-        for name, (side, n) in sides.items():
-            times = timed(side, n)
-            mean[name] = statistics.mean(times)
-            print(f"{name:26} n {n:4}   mean {mean[name]:8.3f} ms   sd {statistics.stdev(times):7.3f} ms   "
-                  f"median {statistics.median(times):8.3f} ms")
-        fastest = min(value for name, value in mean.items() if name != "store")
-        print(f"ratio of means, faster decoder / store: {fastest / mean['store']:.0f} (aim: at least 50)")
+        avis = reference.write_cohort(Path(folder) / "cohort", STUDIES, FRAMES)
+        store = pack(echonet.read(Path(folder) / "cohort"), Path(folder) / "store", progress=False)
+        ours = timed(lambda s, t: store.clip(avis[s].stem, np.arange(t, t + CLIP)), 7 * chosen.n)
+        usual = timed(lambda s, t: reference.decode(avis[s])[t:t + CLIP], chosen.n)
+        own = timed(lambda s, t: read_video(avis[s])[t:t + CLIP], chosen.n)
+    sides = record.side(ours, 1000), record.side(usual, 1000)
+    traffic = 2 * CLIP * reference.SIZE ** 2 * 3 / 1e9
+    record.report("store_read", chosen, started, roofline, [record.row(
+        "clip", f"read a clip of {CLIP} frames out of {FRAMES}", "ms", *sides, target=50,
+        roofline=1000 * roofline.seconds(gigabytes=traffic) / sides[0].mean)],
+        notes=[f"echolib.data.video decodes the same AVI in {1000 * statistics.fmean(own):.1f} ms"])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,80 @@
+"""A training clip, read and augmented on one core: packed store + batched augmentation against AVI + frame by frame.
+
+Command:  python benchmarks/read_augment.py [--n 10] [--record]
+Needs:    nothing; makes a temporary cohort of 6 videos of 175 frames of 112 x 112 px (speckle in a sector, MJPG) and its store
+Takes:    about 1 minute on 2 cores, of which one is used
+Aim:      8 times the reference; the files are in the page cache on both sides
+Prints:   for each side n, mean and sd in milliseconds per clip of 32 frames (normalised, with its mask), the ratio, the share of
+          the copy bandwidth (uint8 read once, float32 written once), hardware, versions, load
+
+Reference: OpenCV decodes the AVI from its start, then each frame is augmented for itself (:mod:`echolib.data.plain`).
+Both sides take the same studies, starts and draws.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks import record, reference  # noqa: E402
+from benchmarks.roofline import measure  # noqa: E402
+from echolib.config import AugmentSpec  # noqa: E402
+from echolib.data import echonet, plain  # noqa: E402
+from echolib.data.augment import augment, draw, normalise, to_float  # noqa: E402
+from echolib.data.store import pack  # noqa: E402
+
+STUDIES, FRAMES, CLIP, BATCH = 6, 175, 32, 8
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = record.options("Read and augment a clip on one core.", device=False)
+    parser.add_argument("--n", type=int, default=5, help=f"batches of {BATCH} clips on each side")
+    chosen = parser.parse_args()
+    started = record.load()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    spec = AugmentSpec()
+    with tempfile.TemporaryDirectory() as folder:
+        avis = reference.write_cohort(Path(folder) / "cohort", STUDIES, FRAMES)
+        store = pack(echonet.read(Path(folder) / "cohort"), Path(folder) / "store", progress=False)
+        masks = {avi.stem: store.mask(avi.stem, reference.TRACED[0]) for avi in avis}
+        rng = np.random.default_rng(0)
+        picks = [[(int(rng.integers(STUDIES)), int(rng.integers(FRAMES - CLIP))) for _ in range(BATCH)]
+                 for _ in range(chosen.n + 1)]
+        turns = {"ours": iter(range(chosen.n + 1)), "reference": iter(range(chosen.n + 1))}
+
+        def ours() -> torch.Tensor:
+            batch = next(turns["ours"])
+            pixels = np.stack([store.clip(avis[s].stem, np.arange(t, t + CLIP)) for s, t in picks[batch]])
+            traced = torch.from_numpy(np.stack([masks[avis[s].stem] for s, _ in picks[batch]]))
+            clip, _ = augment(to_float(torch.from_numpy(pixels)), traced, spec, torch.Generator().manual_seed(batch))
+            return normalise(clip)
+
+        def usual() -> torch.Tensor:
+            batch = next(turns["reference"])
+            draws = draw(BATCH, spec, torch.Generator().manual_seed(batch))
+            clips = []
+            for (s, t), one in zip(picks[batch], draws, strict=True):
+                frames, _ = plain.augment_clip(reference.decode(avis[s])[t:t + CLIP], masks[avis[s].stem], one)
+                clips.append(reference.to_tensor(frames))
+            return torch.stack(clips)
+
+        times = record.in_turn(ours, usual, chosen.n)
+    roofline = measure()
+    sides = [record.side(t, 1000 / BATCH) for t in times]
+    traffic = CLIP * reference.SIZE ** 2 * 3 * (1 + 4) / 1e9
+    record.report("read_augment", chosen, started, roofline, [record.row(
+        "clip", f"read and augment a clip of {CLIP} frames, one core", "ms", *sides, target=8,
+        roofline=1000 * roofline.seconds(gigabytes=traffic) / sides[0].mean)])
+
+
+if __name__ == "__main__":
+    main()
