@@ -239,6 +239,8 @@ def _pack(cohort: Cohort, out: Path, wanted: dict[str, object], progress: bool, 
     size, channels = wanted["size"], wanted["channels"]
     out.mkdir(parents=True, exist_ok=True)
     (out / MANIFEST).unlink(missing_ok=True)
+    for part in out.glob(".*.part"):  # of a process that was killed while it wrote; we hold the lock
+        part.unlink()
     studies = cohort.studies.copy()
     studies["first"] = studies["frames"].cumsum() - studies["frames"]
     labels = cohort.labels.copy()
