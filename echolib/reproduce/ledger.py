@@ -175,6 +175,8 @@ class Ledger:
 
     def _compute(self, spec: RunSpec, fresh: bool) -> Record:
         folder, began = self.workspace.run_dir(spec), time.perf_counter()
+        for part in folder.glob(".*.part"):  # of a process that was killed while it wrote; we hold the lock
+            part.unlink()
         if fresh:  # a stale run must not be resumed: its checkpoints belong to other code or data
             for old in folder.glob("*"):
                 old.unlink()
