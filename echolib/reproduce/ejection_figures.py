@@ -25,7 +25,7 @@ def ef_figure(results: Results) -> Figure:
         lost = table[table.beats == 0]
         axis.plot(lost.exact_ef, np.full(len(lost), low), "x", ms=5, color=COLOURS["other"], clip_on=False)
         if len(lost):
-            axis.annotate(f"no beat: {len(lost)}", (0.97, 0.03), xycoords="axes fraction", ha="right", fontsize=8,
+            axis.annotate(f"no beat: {len(lost)}", (0.97, 0.08), xycoords="axes fraction", ha="right", fontsize=8,
                           color=COLOURS["other"])
         _note(axis, table, "ef", "exact_ef")
         axis.set(xlim=(low, high), ylim=(low, high), xlabel="exact EF (%)", aspect="equal")
@@ -47,11 +47,13 @@ def bland_altman_figure(results: Results) -> Figure:
         if result is None:
             continue
         reach = max(reach, gap.abs().max(), *(abs(v) for v in result.limits if np.isfinite(v)))
-        for value, style in ((result.bias, "-"), *((limit, "--") for limit in result.limits)):
+        low, high = result.limits
+        # The bias stands on the left, the limits outside their lines on the right, so that narrow limits stay readable.
+        for value, style, side, up in ((result.bias, "-", "left", 2), (low, "--", "right", -9), (high, "--", "right", 2)):
             if np.isfinite(value):
                 axis.axhline(value, color="black", lw=1, ls=style)
-                axis.annotate(f"{value:+.1f}", (1.0, value), (-2, 2), xycoords=("axes fraction", "data"), fontsize=8, ha="right",
-                              textcoords="offset points")
+                axis.annotate(f"{value:+.1f}", (float(side == "right"), value), (-2 if side == "right" else 2, up), ha=side,
+                              xycoords=("axes fraction", "data"), fontsize=8, textcoords="offset points")
     axes[0].set(ylabel="EF from masks − exact (points)", ylim=(-1.15 * reach, 1.15 * reach))
     return figure
 
@@ -88,17 +90,17 @@ def beat_figure(results: Results) -> Figure:
         missed = table[table.kind == "missed"]
         above.plot(missed.exact_ef, np.full(len(missed), span[0]), "x", ms=5, color=COLOURS["other"], clip_on=False)
         if len(missed):
-            above.annotate(f"missed: {len(missed)}", (0.97, 0.03), xycoords="axes fraction", ha="right", fontsize=8,
+            above.annotate(f"missed: {len(missed)}", (0.97, 0.08), xycoords="axes fraction", ha="right", fontsize=8,
                            color=COLOURS["other"])
         _note(above, table, "found_ef", "exact_ef")
-        above.set(xlim=span, ylim=span, xlabel="exact EF of a beat (%)")
+        above.set(xlim=span, ylim=span, xlabel="exact EF (%)")
         above.set_title(name, fontsize=9, loc="left", color=colour)
         _identity(below, 0, widest)
         spread = pooled(group, "studies")
         below.plot(spread.exact_ef_sd, spread.ef_sd, "D", ms=4, alpha=0.7, color=colour)
-        below.set(xlim=(0, widest), ylim=(0, widest), xlabel="exact spread (points)")
+        below.set(xlim=(0, widest), ylim=(0, widest), xlabel="exact spread")
     axes[0, 0].set_ylabel("EF of a beat (%)")
-    axes[1, 0].set_ylabel("spread from masks")
+    axes[1, 0].set_ylabel("spread from masks\n(sd, points)")
     return figure
 
 
