@@ -15,12 +15,11 @@ document.addEventListener("DOMContentLoaded", () => {
         const text = row => row.cells[column].textContent.trim();
         const order = (a, b) => {
           const x = number(text(a)), y = number(text(b));
-          if (!isNaN(x) && !isNaN(y) && x !== y) return x - y;
-          if (isNaN(x) !== isNaN(y)) return isNaN(x) ? 1 : -1;
-          return text(a).localeCompare(text(b), undefined, {numeric: true});
+          if (isNaN(x) !== isNaN(y)) return isNaN(x) ? 1 : -1;  // cells without a number come last, either way
+          const less = !isNaN(x) && x !== y ? x - y : text(a).localeCompare(text(b), undefined, {numeric: true});
+          return down ? -less : less;
         };
-        const rows = [...body.rows].sort(order);
-        body.append(...(down ? rows.reverse() : rows));
+        body.append(...[...body.rows].sort(order));
       });
     });
   }

@@ -123,7 +123,8 @@ def table_html(experiment: Experiment, ledger: Ledger, ours: pd.DataFrame, capti
 def tidy(experiment: Experiment, ledger: Ledger, ours: pd.DataFrame, column: str = "dsc_overall") -> pd.DataFrame:
     """What the figures draw, for download: group, published, ours with its interval."""
     printed = cells(experiment, ledger).query("column == @column").set_index("row")[["published", "status"]]
-    return printed.join(ours, how="outer").rename_axis("group").reset_index().round(4)
+    order = pd.Index([*printed.index, *(n for n in ours.index if n not in printed.index)], name="group")
+    return printed.reindex(order).join(ours).reset_index().round(4)
 
 
 # -- Figure 7 ---------------------------------------------------------------------------------------------------------

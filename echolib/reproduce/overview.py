@@ -47,7 +47,7 @@ def all_cells(ledger: Ledger, paper: str = "simlvseg") -> pd.DataFrame:
 def unanswered(name: str) -> pd.DataFrame:
     """The cells of a published table that no entry of the registry answers, each *not run*."""
     table, out = published.load(name), []
-    numbers = [c for c in table.select_dtypes("number") if c not in _BESIDE and not c.endswith(("_lo", "_hi"))]
+    numbers = [c for c in table.select_dtypes("number") if c not in _BESIDE and not c.endswith(("_lo", "_hi", "_sd"))]
     words = [c for c in table.select_dtypes(exclude="number") if c != "hardware"]
     for entry in table.to_dict("records"):
         row = ", ".join(f"{c} {entry[c]}" if len(words) > 1 else str(entry[c]) for c in words)

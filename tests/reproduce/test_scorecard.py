@@ -103,6 +103,7 @@ def test_every_published_cell_of_the_paper_is_on_the_page_with_a_status(counted,
     assert {REGISTRY[e].published if e in REGISTRY else e for e in found.experiment} == tables
     assert sum(found.experiment == "simlvseg_figure7") == 24 and not found.duplicated(["experiment", "row", "column"]).any()
     seeds = len(ledger.workspace.profile.seeds)
+    assert set(found.column[found.experiment == "simlvseg_runtime"]) <= {"ms_per_frame"}
     grid = found[found.experiment == "simlvseg_figure7"]
     assert set(grid.records.map(len)) == ({0, seeds} if name == "smoke" else {seeds})
     assert set(grid.status) == ({"not run", "awaiting data"} if name == "smoke" else {"awaiting data"})
