@@ -24,6 +24,9 @@ from echolib.errors import ConfigError
 Protocol = Literal["paper", "released"]
 Layout = Literal["echonet", "camus"]
 Split = Literal["train", "val", "test"]
+#: How a run is computed. ``fast``: batched augmentation, frames held near the network, the fastest kernels. ``plain``: one clip
+#: after the other, frame by frame, float32, nothing compiled or fused. Both share one definition of each operation.
+Engine = Literal["fast", "plain"]
 ModelName = Literal["unet3d", "unet3d_s", "si_uniformer_s", "si_resnet18", "si_mobilenetv3", "si_vit_b16",
                     "deeplabv3_r50", "nnunet2d", "nnunet25d"]
 
@@ -128,9 +131,12 @@ class RunSpec(Strict):
     init: RunSpec | None = None
     seed: int = Field(0, ge=0)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    engine: Engine = "fast"
 
     @model_validator(mode="after")
     def _check(self) -> RunSpec:
+        if self.engine == "plain" and self.precision != "32-true":
+            raise ValueError(f"engine 'plain' computes in precision '32-true', not {self.precision!r}")
         if (self.task == "reconstruct") != (self.masking is not None):
             raise ValueError("'masking' belongs to task 'reconstruct' and to no other")
         if (self.task == "reconstruct") != (self.loss == "mse"):
@@ -241,6 +247,7 @@ class Profile(Strict):
     width: float = Field(1.0, gt=0, le=1)
     imagenet: bool = False
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    engine: Engine = "fast"
     clip_3d: ClipSpec = ClipSpec(frames=32, period=1)
     clip_si: ClipSpec = ClipSpec(frames=16, period=5)
     pretrain: StageSize
@@ -275,7 +282,8 @@ class Profile(Strict):
         size = self.framewise if clip.frames == 1 else stages.segment
         option = switches(protocol, size.epochs)
         network = ModelSpec(name=model, width=self.width, imagenet=self.imagenet and model.startswith(("si_", "deeplab")))
-        common = dict(data=self.echonet, model=network, clip=clip, protocol=protocol, seed=seed, precision=self.precision)
+        common = dict(data=self.echonet, model=network, clip=clip, protocol=protocol, seed=seed, engine=self.engine,
+                      precision=self.precision if self.engine == "fast" else "32-true")
         init = None
         if pretrained:
             train = _stage(stages.pretrain, option.pretrain_optimiser, option.augment)

@@ -139,16 +139,21 @@ class ClipStore:
         Raises:
             DataError: no such study, or an index that is not from -1 to the last frame.
         """
+        rows = self.rows(study, indices)
+        if (rows >= 0).all():
+            return self.frames[rows]
+        clip = np.zeros((len(rows), *self.frames.shape[1:]), np.uint8)
+        clip[rows >= 0] = self.frames[rows[rows >= 0]]
+        return clip
+
+    def rows(self, study: str, indices: np.ndarray) -> np.ndarray:
+        """Where a study's frames lie in ``frames``: as :meth:`clip`, but (F,) int; -1 stays -1."""
         first, count = self._of(study)
         indices = np.asarray(indices)
         low, high = (int(indices.min()), int(indices.max())) if len(indices) else (0, 0)
         if low < -1 or high >= count:
             raise DataError("no such frame", file=study, value=high if high >= count else low, expected=f"-1 to {count - 1}")
-        if low >= 0:
-            return self.frames[first + indices]
-        clip = np.zeros((len(indices), *self.frames.shape[1:]), np.uint8)
-        clip[indices >= 0] = self.frames[first + indices[indices >= 0]]
-        return clip
+        return np.where(indices >= 0, first + indices, -1)
 
     def mask(self, study: str, frame: int) -> np.ndarray:
         """The left ventricle on a labelled frame (0-based), (size, size) bool.

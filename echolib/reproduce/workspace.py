@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from echolib.config import DataSpec, Layout, Profile, RunSpec, load_profile
+from echolib.config import DataSpec, Layout, Profile, RunSpec, load_profile, parse
 from echolib.data import camus, echonet
 from echolib.data.cohort import Cohort
 from echolib.data.store import ClipStore, open_verified, pack
@@ -46,13 +46,19 @@ class Workspace:
 
     @classmethod
     def open(cls, profile: str = "smoke", root: Path | None = None) -> Workspace:
-        """The workspace of ``profiles/<profile>.yml``."""
+        """The workspace of ``profiles/<profile>.yml``; the variable ``ECHOLIB_ENGINE`` (fast or plain) overrides its engine.
+
+        A variable, so that notebooks, which run in processes of their own, look for the same runs.
+        """
         root = root or find_root()
         if not profile.replace("_", "").replace("-", "").isalnum():
             raise ConfigError(f"a profile name has letters, digits, '-' and '_' only, not {profile!r}")
         loaded = load_profile(root / "profiles" / f"{profile}.yml")
         if loaded.name != profile:
             raise ConfigError(f"profiles/{profile}.yml names itself {loaded.name!r}")
+        engine = os.environ.get("ECHOLIB_ENGINE")
+        if engine:
+            loaded = parse(Profile, loaded.model_dump() | {"engine": engine}, "ECHOLIB_ENGINE")
         return cls(root=root, profile=loaded, build=root / "build" / profile)
 
     def run_dir(self, spec: RunSpec) -> Path:

@@ -4,6 +4,11 @@ Stage 1 ("reconstruct") visits every video once per epoch with a random clip; st
 and ES frame once per epoch, in a random clip around it (SimLVSeg, "Implementation details"). The order of an epoch is a
 fresh permutation. An incomplete last batch is dropped (another permutation brings its items next time), unless it is the
 only one: a split smaller than one batch trains as one small batch.
+
+``engine: fast``: clips come from where :mod:`echolib.data.resident` keeps the frames and are augmented as a batch
+(:mod:`echolib.data.augment`); on the CPU the next batch is read and augmented while the network works. ``engine: plain``:
+one clip after the other, frame by frame (:mod:`echolib.data.plain`), nothing ahead. Both share the choice of frames, the
+draws, masking and normalisation, so that a step holds the same clips up to rounding.
 """
 
 from __future__ import annotations
@@ -17,8 +22,12 @@ import torch
 from torch import Tensor
 
 from echolib.config import RunSpec
-from echolib.data.augment import augment, normalise, to_float
+from echolib.data import plain
+from echolib.data.augment import augment_frames, draw, normalise, to_float
+from echolib.data.clahe import to_device
 from echolib.data.clips import BLACK, masked_positions, reconstruct_indices, training_indices
+from echolib.data.draws import Draw
+from echolib.data.resident import Resident, reside
 from echolib.data.store import ClipStore
 from echolib.errors import TrainingError
 from echolib.training.predict import traced_frames
@@ -51,7 +60,7 @@ class Batch:
 
 @dataclass
 class _Raw:
-    """What is read on the CPU, ahead of time: ``frames (B, F, H, W, C)`` uint8, ``black (B, F)`` bool."""
+    """What is chosen and read: ``frames (B, F, H, W, C)`` uint8 where they lie, ``black (B, F)`` bool and all else on the CPU."""
 
     step: int
     studies: list[str]
@@ -87,6 +96,7 @@ class ClipBatches:
         self.lengths = {study: int(n) for study, n in store.studies["frames"].items()}
         full = max(1, len(self.items) // spec.train.batch)
         self.steps = full if spec.train.steps is None else min(full, spec.train.steps)
+        self._resident: Resident | None = None
 
     def seeds(self, epoch: int, step: int, purpose: int) -> list[int]:
         """The entropy of one purpose of one step."""
@@ -98,18 +108,41 @@ class ClipBatches:
         size = self.spec.train.batch
         return [[self.items[i] for i in shuffled[step * size:(step + 1) * size]] for step in range(self.steps)]
 
+    def reside(self, device: torch.device) -> str:
+        """Bring the frames where this run wants them (``engine: plain``: they stay in the file); one line that says where."""
+        if self.spec.engine == "plain":
+            self._resident = Resident(self.store, "map", device, "frames from the memory map")
+        elif self._resident is None or self._resident.device != device:
+            self._resident = reside(self.store, device)
+        return self._resident.why
+
     def epoch(self, epoch: int, device: torch.device, first: int = 0) -> Iterator[Batch]:
-        """Batches ``first, first + 1, ...`` of an epoch. The next one is read from the store while the network works."""
+        """Batches ``first, first + 1, ...`` of an epoch.
+
+        ``engine: fast`` has the next one ready while the network works: on the CPU it is read and augmented by a thread; with
+        a GPU the thread reads, and the device augments.
+        """
         order = self.order(epoch)
+        self.reside(device)
+        if self.spec.engine == "plain":
+            for step in range(first, self.steps):
+                yield self._prepare(epoch, self._read(epoch, step, order[step]), device)
+            return
+        whole = device.type == "cpu"
+
+        def ready(step: int) -> Batch | _Raw:
+            raw = self._read(epoch, step, order[step])
+            return self._prepare(epoch, raw, device) if whole else raw
+
         with ThreadPoolExecutor(max_workers=1) as reader:
             ahead = None
             for step in range(first, self.steps):
-                raw = ahead.result() if ahead else self._read(epoch, step, order[step])
-                ahead = reader.submit(self._read, epoch, step + 1, order[step + 1]) if step + 1 < self.steps else None
-                yield self._prepare(epoch, raw, device)
+                found = ahead.result() if ahead else ready(step)
+                ahead = reader.submit(ready, step + 1) if step + 1 < self.steps else None
+                yield found if whole else self._prepare(epoch, found, device)
 
     def _read(self, epoch: int, step: int, items: list[tuple[str, int]]) -> _Raw:
-        """Choose the frames (and the masked ones) of a step and read them; numpy only, safe in a thread."""
+        """Choose the frames (and the masked ones) of a step and gather them; safe in a thread."""
         rng = np.random.default_rng(self.seeds(epoch, step, _CLIPS))
         frames, period, masking = self.spec.clip.frames, self.spec.clip.period, self.spec.masking
         chosen, positions, masked = [], [], []
@@ -122,24 +155,40 @@ class ClipBatches:
                 masked.append(masked_positions(frames, masking.ratio, rng, masking.counts))
             chosen.append(indices)
         studies = [study for study, _ in items]
-        pixels = np.stack([self.store.clip(study, indices) for study, indices in zip(studies, chosen, strict=True)])
+        indices = np.stack(chosen)
         masks = np.stack([self.store.mask(*item) for item in items]) if masking is None else None
-        return _Raw(step, studies, torch.from_numpy(pixels), torch.from_numpy(np.stack(chosen) == BLACK),
+        return _Raw(step, studies, self._resident.clips(studies, indices), torch.from_numpy(indices == BLACK),
                     None if masks is None else torch.from_numpy(masks), torch.tensor(positions) if positions else None,
                     torch.from_numpy(np.stack(masked)) if masked else None)
 
     def _prepare(self, epoch: int, raw: _Raw, device: torch.device) -> Batch:
-        """Augment, mask and normalise on the device. Black frames stay black, whatever the augmentation made of them."""
-        clip = to_float(raw.frames.to(device))
-        mask = None if raw.mask is None else raw.mask.to(device)
+        """Augment, mask and normalise. Black frames stay black, whatever the augmentation made of them."""
+        draws = None
         if self.spec.train.augment is not None:
             generator = torch.Generator().manual_seed(torch_seed(self.seeds(epoch, raw.step, _AUGMENT)))
-            clip, mask = augment(clip, mask, self.spec.train.augment, generator)
+            draws = draw(len(raw.frames), self.spec.train.augment, generator)
+        clip, mask = (self._plain if self.spec.engine == "plain" else self._fast)(raw, draws, device)
         clip = _blank(clip, raw.black)
         if raw.masked is None:
-            return Batch(normalise(clip), raw.studies, mask=mask, position=raw.position.to(device))
+            return Batch(normalise(clip), raw.studies, mask=mask, position=to_device(raw.position, device))
         # Masked frames are set to 0 on the 0-1 scale, so after normalisation they look like black frames, not like the mean.
-        return Batch(normalise(_blank(clip, raw.masked)), raw.studies, target=normalise(clip), masked=raw.masked.to(device))
+        shown = normalise(_blank(clip, raw.masked))
+        return Batch(shown, raw.studies, target=normalise(clip), masked=to_device(raw.masked, device))
+
+    def _fast(self, raw: _Raw, draws: list[Draw] | None, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """The whole batch at once, on its device."""
+        frames, mask = self._resident.to(raw.frames), None if raw.mask is None else to_device(raw.mask, device)
+        return (to_float(frames), mask) if draws is None else augment_frames(frames, mask, draws)
+
+    def _plain(self, raw: _Raw, draws: list[Draw] | None, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """One clip after the other on the CPU, then to the device."""
+        if draws is None:
+            return to_float(raw.frames).to(device), None if raw.mask is None else raw.mask.to(device)
+        masks = [None] * len(draws) if raw.mask is None else list(raw.mask.numpy())
+        pairs = [plain.augment_clip(f, m, one) for f, m, one in zip(raw.frames.numpy(), masks, draws, strict=True)]
+        clip = torch.from_numpy(np.stack([frames for frames, _ in pairs])).movedim(-1, 1)
+        mask = None if raw.mask is None else torch.from_numpy(np.stack([mask for _, mask in pairs])).to(device)
+        return clip.expand(-1, 3, -1, -1, -1).to(device), mask
 
 
 def torch_seed(entropy: list[int]) -> int:
@@ -151,4 +200,4 @@ def _blank(clip: Tensor, which: Tensor) -> Tensor:
     """Frames of ``clip (B, 3, F, H, W)`` set to 0 where ``which (B, F)`` is True."""
     if not bool(which.any()):
         return clip
-    return clip * ~which.to(clip.device)[:, None, :, None, None]
+    return clip * ~to_device(which, clip.device)[:, None, :, None, None]

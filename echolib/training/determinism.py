@@ -14,12 +14,15 @@ from torch.utils import deterministic as torch_deterministic
 
 
 @contextmanager
-def deterministic(device: torch.device) -> Iterator[None]:
+def deterministic(device: torch.device, strict: bool = True) -> Iterator[None]:
     """Deterministic kernels and a private random state inside; every global setting as it was, after.
 
     On the CPU an operation without a deterministic kernel is an error. On a GPU it is a warning: the gradient of 3-D max
     pooling has none, and networks need it; there two runs agree up to rounding. The number of threads is part of the
     machine: sums may be taken in another order with another number of them.
+
+    ``strict=False`` (the fast path on a GPU) lets cuDNN measure and take the fastest kernels instead; two runs agree up to
+    rounding there in either case.
     """
     backend = torch.backends.cudnn
     before = (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -28,8 +31,8 @@ def deterministic(device: torch.device) -> Iterator[None]:
     try:
         if on_gpu:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it before it is deterministic
-        torch.use_deterministic_algorithms(True, warn_only=on_gpu)
-        backend.benchmark = False
+        torch.use_deterministic_algorithms(strict, warn_only=on_gpu)
+        backend.benchmark = not strict
         torch_deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
         with torch.random.fork_rng(devices=[device.index or 0] if on_gpu else []):
             yield

@@ -4,6 +4,10 @@ A step's random numbers come from (seed, task, epoch, step), so a resumed run ne
 checkpoint, repeats the steps after it, and arrives at the weights that an undisturbed run has. The learning rate is a
 function of the epoch. On one machine with one number of threads the same specification gives the same bytes on the CPU.
 
+``engine: fast`` (the default) and ``engine: plain`` differ in :mod:`echolib.training.fast`, which lays out, compiles and
+updates the network, and in how :mod:`echolib.training.batches` makes a batch; the loop here is the same. On a GPU the fast
+path reads losses back every :data:`READ_BACK` steps only, so that the host runs ahead of the device.
+
 One process and one device: Fabric places the network, sets the precision and runs the backward pass, and only its first
 process writes files, but batches are not dealt out among several.
 """
@@ -15,6 +19,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,6 +31,7 @@ from echolib.models import save_weights
 from echolib.training.batches import NETWORK, Batch, ClipBatches, torch_seed
 from echolib.training.checkpoint import Outcome, RunDirectory, State
 from echolib.training.determinism import StopSignal, deterministic
+from echolib.training.fast import Fast, build_optimiser
 from echolib.training.predict import resolve_device
 from echolib.training.progress import RunProgress
 
@@ -49,12 +55,8 @@ def learning_rate(optimiser: OptimiserSpec, epoch: int) -> float:
     return optimiser.lr * optimiser.gamma ** sum(epoch >= milestone for milestone in optimiser.milestones)
 
 
-def build_optimiser(model: nn.Module, spec: OptimiserSpec) -> torch.optim.Optimizer:
-    """AdamW or SGD over all parameters."""
-    if spec.name == "sgd":
-        return torch.optim.SGD(model.parameters(), lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay)
-    return torch.optim.AdamW(model.parameters(), lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay,
-                             amsgrad=spec.amsgrad)
+#: Steps after which the fast path on a GPU looks at its losses; an infinite one is found at most so many steps late.
+READ_BACK = 25
 
 
 def fit(spec: RunSpec, model: nn.Module, batches: ClipBatches, loss: Loss, run_dir: str | Path, *,
@@ -90,18 +92,29 @@ def fit(spec: RunSpec, model: nn.Module, batches: ClipBatches, loss: Loss, run_d
         return done
     directory.claim()
     place = resolve_device(device)
-    with deterministic(place), StopSignal() as stop:
+    with deterministic(place, strict=spec.engine == "plain" or place.type == "cpu"), StopSignal() as stop:
         run = _Run(spec, model, batches, loss, directory, validate, place)
         shown = RunProgress(spec.label, spec.train.epochs * batches.steps, run.state.steps, spec.train.epochs, progress)
         with shown:
             if news:
                 shown.say(news)
+            shown.say(run.how)
             if run.state.steps:
                 shown.say(f"goes on after step {run.state.steps}")
             budget = math.inf if stop_after_steps is None else stop_after_steps
             if not run.steps(shown, stop, checkpoint_seconds, budget):
                 return run.outcome(directory.checkpoint, finished=False)
         return run.finish()
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A step whose loss has not been looked at; ``epoch`` and ``step`` count from 1."""
+
+    epoch: int
+    step: int
+    loss: Tensor
+    studies: list[str]
 
 
 class _Run:
@@ -112,7 +125,9 @@ class _Run:
         self.spec, self.model, self.batches, self.loss = spec, model, batches, loss
         self.directory, self.validate, self.device = directory, validate, device
         from lightning_fabric import Fabric  # takes seconds: it brings torch's compiler along
-        self.optimiser = build_optimiser(model, spec.train.optimiser)
+        # On the device before there is an optimiser: a checkpoint's moments go to where the parameters are.
+        self.fast = Fast(spec, model.to(device), device)
+        self.optimiser = build_optimiser(model, spec.train.optimiser, fast=spec.engine == "fast")
         state = directory.load()
         if state is not None:
             model.load_state_dict(state.model)
@@ -120,7 +135,11 @@ class _Run:
         devices = [device.index or 0] if device.type == "cuda" else 1
         self.fabric = Fabric(accelerator=device.type, devices=devices, precision=spec.precision)
         self.network, self.fabric_optimiser = self.fabric.setup(model, self.optimiser)
+        self.trained = self.fast.compiled(self.network)  # the same weights; validation takes the network as it is
         self.state = state or State(model={}, optimiser={})
+        self.pending: list[_Pending] = []
+        self.delay = READ_BACK if spec.engine == "fast" and device.type == "cuda" else 1
+        self.how = f"engine {spec.engine} on {device.type}; {batches.reside(device)}; {self.fast.how}; {spec.precision}"
 
     def steps(self, shown: RunProgress, stop: StopSignal, checkpoint_seconds: float, budget: float) -> bool:
         """Do the steps that are left; False when the budget ran out before the last."""
@@ -134,18 +153,22 @@ class _Run:
                 with closing(self.batches.epoch(state.epoch, self.device, state.step)) as epoch:
                     began = time.monotonic()
                     for batch in epoch:
-                        value = self._step(batch)
-                        row = (state.epoch + 1, state.step + 1, value, rate)
+                        self.pending.append(_Pending(state.epoch + 1, state.step + 1, self._step(batch), batch.studies))
                         state.step, state.steps = state.step + 1, state.steps + 1
-                        last, score = state.step == self.batches.steps, None
+                        last, score, now = state.step == self.batches.steps, None, time.monotonic()
+                        save = last or stop.received is not None or now - saved >= checkpoint_seconds
+                        losses = self._losses() if save or len(self.pending) >= self.delay or budget <= 1 else []
                         if last:
                             score = self._end_epoch()
                         now = time.monotonic()
                         state.seconds, began = state.seconds + now - began, now
-                        log.write(self.directory.row(*row, state.seconds, score))
-                        shown.step(row[0], value, score, last)
+                        for one, value in losses:
+                            row = self.directory.row(one.epoch, one.step, value, rate, state.seconds,
+                                                     score if one.step == self.batches.steps else None)
+                            log.write(row)
+                            shown.step(one.epoch, value, score, last and one.step == self.batches.steps)
                         budget -= 1
-                        if last or stop.received is not None or now - saved >= checkpoint_seconds:
+                        if save:
                             os.fsync(log.fileno())  # a checkpoint without its rows of the log could not be resumed
                             self._save()
                             saved = time.monotonic()
@@ -156,15 +179,28 @@ class _Run:
                             return False
         return True
 
-    def _step(self, batch: Batch) -> float:
-        """Forward, backward, update; the loss."""
+    def _losses(self) -> list[tuple[_Pending, float]]:
+        """The losses of the steps since the last look, read back in one go.
+
+        Raises:
+            TrainingError: one is not finite; the first such step is named.
+        """
+        found = list(zip(self.pending, torch.stack([one.loss for one in self.pending]).tolist(), strict=True))
+        self.pending = []
+        for one, value in found:
+            if not math.isfinite(value):
+                raise TrainingError(f"{self.spec.label}: epoch {one.epoch}, step {one.step}: the loss is {value}; studies of the "
+                                    f"batch: {', '.join(one.studies)}; {self.directory.last_good()}")
+        return found
+
+    def _step(self, batch: Batch) -> Tensor:
+        """Forward, backward, update; the loss, still on the device. With a delay of 1 a bad loss stops before the update."""
         state = self.state
         torch.manual_seed(torch_seed(self.batches.seeds(state.epoch, state.step, NETWORK)))  # drop-out, stochastic depth
         where = f"{self.spec.label}: epoch {state.epoch + 1}, step {state.step + 1}"
         try:
-            value = self.loss(self.network(batch.clip), batch)
-            number = float(value.detach())
-            if not math.isfinite(number):
+            value = self.loss(self.trained(self.fast.laid_out(batch.clip)), batch)
+            if self.delay == 1 and not math.isfinite(number := float(value.detach())):
                 raise TrainingError(f"{where}: the loss is {number}; studies of the batch: {', '.join(batch.studies)}; "
                                     f"{self.directory.last_good()}")
             self.fabric.backward(value)
@@ -178,7 +214,7 @@ class _Run:
                                 f"of {self.device}; use a smaller batch") from None
         self.fabric_optimiser.step()
         self.fabric_optimiser.zero_grad()
-        return number
+        return value.detach()
 
     def _end_epoch(self) -> float | None:
         """Validate, keep the best, move to the next epoch."""

@@ -5,6 +5,7 @@ Run as a program it trains in another process, to be killed: ``python -m tests.t
 
 from __future__ import annotations
 
+import itertools
 import sys
 import time
 from functools import partial
@@ -21,6 +22,7 @@ from echolib.training.engine import fit
 from echolib.training.predict import mean_dice
 
 SIZE = 32
+_NUMBER = itertools.count()
 
 
 class MemoryStore:
@@ -46,6 +48,12 @@ class MemoryStore:
                 rows.append((name, split, f"P{k}", frames))
         self.studies = pd.DataFrame(rows, columns=["study", "split", "patient", "frames"]).set_index("study")
         self.labels = pd.DataFrame(labels, columns=["study", "frame", "phase", "area_px"])
+        self.frames = np.concatenate([self._videos[name] for name in self.studies.index])
+        first = self.studies["frames"].cumsum() - self.studies["frames"]
+        self._first, self.path = dict(first.items()), f"memory-{next(_NUMBER)}"
+
+    def rows(self, study: str, indices: np.ndarray) -> np.ndarray:
+        return np.where(np.asarray(indices) >= 0, self._first[study] + np.asarray(indices), -1)
 
     def clip(self, study: str, indices: np.ndarray) -> np.ndarray:
         frames = self._videos[study][indices]

@@ -316,7 +316,8 @@ def test_optimisers_take_their_options(tmp_path, spec):
 def test_plain_progress_lines(tmp_path, capsys):
     train(tmp_path, progress=True)
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3 and "epoch 2/3" in lines[1] and "step 6/9" in lines[1] and "Dice" in lines[1]
+    assert len(lines) == 4 and "engine fast" in lines[0]
+    assert "epoch 2/3" in lines[2] and "step 6/9" in lines[2] and "Dice" in lines[2]
 
 
 def test_reconstruction_loss_sees_the_whole_clip():

@@ -1,0 +1,80 @@
+"""What ``engine: fast`` does to a network for speed: memory layout, compilation, a fused optimiser. ``plain`` does nothing.
+
+None of it changes what is computed, only how sums are ordered and rounded. On the CPU channels-last convolutions halve a
+step of the 3D U-Net (forward and backward, width 0.25, 2 clips of 16 frames, 2 cores: 3.0 s -> 1.4 s of processor time;
+ResNet-18 1.6 -> 1.2, MobileNetV3 3.2 -> 2.3; UniFormer-S gains 2 %, so it stays as it is). Compiling does not pay there
+for runs of a few hundred steps. On a GPU the network is compiled: without it, normalisation and activation are passes over
+memory of their own. ``ECHOLIB_COMPILE=0`` switches that off.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+
+import torch
+from torch import Tensor, nn
+
+from echolib.config import OptimiserSpec, RunSpec
+
+#: Networks whose step on the CPU is not at least 10 % faster in channels-last layout.
+_AS_IT_IS = ("si_uniformer_s", "si_vit_b16")
+
+
+def build_optimiser(model: nn.Module, spec: OptimiserSpec, fast: bool = True) -> torch.optim.Optimizer:
+    """AdamW or SGD over all parameters; ``fast``: one kernel for all of them (fused), else parameter by parameter."""
+    how = {"fused": True} if fast else {"foreach": False}
+    if spec.name == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay, **how)
+    return torch.optim.AdamW(model.parameters(), lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay,
+                             amsgrad=spec.amsgrad, **how)
+
+
+def why_not_compiled(device: torch.device) -> str | None:
+    """Why a network is not compiled, or None when it is."""
+    if device.type != "cuda":
+        return "a compiler does not pay on the CPU"
+    if os.environ.get("ECHOLIB_COMPILE", "1") == "0":
+        return "switched off by ECHOLIB_COMPILE=0"
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed (pip install triton), so steps take longer"
+    if not any(shutil.which(name) for name in (os.environ.get("CC") or "cc", "gcc", "clang")):
+        return "there is no C compiler (install gcc, or name one in CC), so steps take longer"
+    return None
+
+
+class Fast:
+    """How one run's network is laid out and called.
+
+    Attributes:
+        channels_last: convolution weights and clips lie channels-last.
+        how: a line of news that says what was done, and what was not and why.
+    """
+
+    def __init__(self, spec: RunSpec, model: nn.Module, device: torch.device) -> None:
+        fast = spec.engine == "fast"
+        self.channels_last = fast and (device.type == "cuda" or spec.model.name not in _AS_IT_IS)
+        if self.channels_last:
+            lay_out(model)
+        reason = why_not_compiled(device) if fast else "engine plain"
+        self._compile = reason is None
+        self.how = (f"{'channels-last' if self.channels_last else 'channels-first'}, "
+                    f"{'compiled (the first step takes minutes)' if reason is None else f'not compiled: {reason}'}, "
+                    f"{'fused' if fast else 'unfused'} optimiser")
+
+    def compiled(self, network: nn.Module) -> nn.Module:
+        """The network to train with; it shares all weights with ``network``."""
+        return torch.compile(network, dynamic=False) if self._compile else network
+
+    def laid_out(self, clip: Tensor) -> Tensor:
+        """``clip (B, 3, F, H, W)`` in the layout of the weights."""
+        return clip.contiguous(memory_format=torch.channels_last_3d) if self.channels_last else clip
+
+
+def lay_out(model: nn.Module) -> None:
+    """Convolution weights channels-last, in place: 5-D for 3-D networks, 4-D for 2-D ones."""
+    for parameter in model.parameters():
+        if parameter.ndim in (4, 5):
+            layout = torch.channels_last if parameter.ndim == 4 else torch.channels_last_3d
+            parameter.data = parameter.data.contiguous(memory_format=layout)
