@@ -42,7 +42,7 @@ class BookError(EcholibError):
 
 
 def assemble(root: Path, staging: Path, executed: Sequence[Path], generated: Mapping[str, str],
-             files: Mapping[str, Path] | None = None) -> Path:
+             files: Mapping[str, Path] | None = None, notes: Mapping[str, Path] | None = None) -> Path:
     """Gather the sources of the book in ``staging`` (made anew).
 
     Args:
@@ -51,6 +51,7 @@ def assemble(root: Path, staging: Path, executed: Sequence[Path], generated: Map
         executed: executed notebooks, each with its manifest beside it; they become ``notebooks/<name>.ipynb``.
         generated: texts by file name, written to ``generated/<name>``, for pages to include.
         files: further files by their path in the built site (films and the like).
+        notes: notebooks that stand in for pages that could not be made, by name.
 
     Returns:
         ``staging``.
@@ -72,6 +73,8 @@ def assemble(root: Path, staging: Path, executed: Sequence[Path], generated: Map
     for notebook in executed:
         _check_current(root, notebook)
         _copy(notebook, fresh / "notebooks" / notebook.name)
+    for name, note in (notes or {}).items():
+        _copy(note, fresh / "notebooks" / f"{name}.ipynb")
     for name, text in {**static_pages(root / "profiles"), **generated}.items():
         write_atomic(fresh / "generated" / name, text)
     for name, source in (files or {}).items():

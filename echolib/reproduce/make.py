@@ -1,85 +1,232 @@
-"""From a profile to a rendered book: cohort, store, runs, notebooks, pages."""
+"""From a profile to a rendered book: cohort, store, runs, notebooks, pages.
+
+What stops one page stops that page: it is replaced by a note that says so, the other pages are built, and the whole
+ends with an error that names every page that is missing, why, and what to do.
+"""
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import nbformat
+from nbformat.v4 import new_markdown_cell, new_notebook
+
+from echolib.errors import EcholibError
 from echolib.files import locked, write_atomic
 from echolib.models.imagenet import check_obtainable
-from echolib.reproduce import overview, scorecard
+from echolib.reproduce import evaluations, overview, scorecard
 from echolib.reproduce.book import assemble, build
+from echolib.reproduce.contents import NOTEBOOKS, check, needs, parameters, source, title
 from echolib.reproduce.experiments import REGISTRY
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.notebooks import execute, is_current
 from echolib.reproduce.provenance import code_fingerprint
 from echolib.reproduce.workspace import Workspace
 
-#: Notebooks of the book in reading order.
-NOTEBOOKS = ("phantom_atlas", "simlvseg_table1", "simlvseg_figure7", "simlvseg_figure8", "simlvseg_table2",
-             "ejection_fraction", "real_clip")
+Say = Callable[[str], None]
+
+
+class IncompleteBook(EcholibError):
+    """The book was built without some of its pages; ``pages`` says why, by page."""
+
+    def __init__(self, home: Path, pages: dict[str, str]) -> None:
+        self.home, self.pages = home, pages
+        super().__init__(f"{len(pages)} pages of the book were not made:\n"
+                         + "\n".join(f"  page {name}: {why}" for name, why in pages.items())
+                         + f"\nThe other pages are in {home}. What was computed is kept: mend what is named, then give the same "
+                         "command again.")
+
+
+@dataclass
+class _Making:
+    """One making of the book: the ledger, and the pages that failed so far with the reason."""
+
+    ledger: Ledger
+    say: Say
+    failed: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, EcholibError] = field(default_factory=dict)
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.ledger.workspace
+
+    def attempt(self, page: str, work: Callable[[], object]) -> object | None:
+        """The result of ``work``; None, and the page is marked as failed, when it raises one of our errors."""
+        try:
+            return work()
+        except EcholibError as error:
+            self.failed.setdefault(page, str(error))
+            self.say(f"page {page} stops: {error}")
+            return None
+
+    def compute(self, key: str, work: Callable[[], object]) -> None:
+        """Do ``work`` once: when it failed for one page, it is not tried again for the next."""
+        if key not in self.broken:
+            try:
+                work()
+            except EcholibError as error:
+                self.broken[key] = error
+        if key in self.broken:
+            raise self.broken[key]
 
 
 def make_book(profile: str) -> Path:
     """Make the book of a profile; whatever is current is not made again. Returns its home page.
 
     Raises:
-        EcholibError: a step failed; the message names it. Pages already built stay as they were.
+        IncompleteBook: some pages could not be made; the others were.
+        EcholibError: nothing could be made, the data being unusable, say. Pages already built stay as they were.
+    """
+    return _make(profile, computes=True)
+
+
+def make_pages(profile: str) -> Path:
+    """Build the book from what is there, and compute nothing: a page that lacks a record or is stale is left out, with a
+    note in its place. Returns the home page.
+
+    Raises:
+        As :func:`make_book`.
+    """
+    return _make(profile, computes=False)
+
+
+def make_notebook(profile: str, name: str) -> Path:
+    """Execute one notebook of the book, unless what lies there is current. Returns the executed copy.
+
+    Raises:
+        EcholibError: it cannot be executed; the message names it and says why.
     """
     workspace = Workspace.open(profile)
+    check(name, workspace.root, workspace.profile)
+    return _notebook(Ledger(workspace), name, lambda text: print(text, flush=True))
+
+
+def notebook_inputs(ledger: Ledger, name: str) -> list[str]:
+    """What an executed notebook rests on: its records, its evaluations, and the package's code.
+
+    Raises:
+        RecordError: one is missing or stale, and the ledger computes nothing.
+    """
+    wanted = needs(name, ledger.workspace.profile)
+    records = [f"{r.key} {r.provenance.finished}" for r in ledger.require(wanted.runs)]
+    more = [f"{e.record.key} {e.record.provenance.finished}" for e in evaluations.require(ledger, wanted.evaluations)]
+    return [*records, *more, f"code {code_fingerprint(('',))}"]
+
+
+def _make(profile: str, computes: bool) -> Path:
+    workspace = Workspace.open(profile)
     with locked(workspace.build / ".book.lock"):
-        return _make(workspace)
+        began = time.perf_counter()
+
+        def say(text: str) -> None:
+            print(f"[{time.perf_counter() - began:6.0f} s] {text}", flush=True)
+
+        making = _Making(Ledger(workspace, say=say, computes=computes), say)
+        say(f"profile {workspace.profile.name}: {workspace.profile.purpose}")
+        for name in NOTEBOOKS:
+            making.attempt(name, lambda name=name: check(name, workspace.root, workspace.profile))
+        _data(making)
+        for name in NOTEBOOKS:
+            if name not in making.failed:
+                making.attempt(name, lambda name=name: _compute(making, name))
+        say("records are complete" if not making.failed else f"{len(making.failed)} pages lack something")
+        executed = [_page(making, name) for name in NOTEBOOKS]
+        home = _render(making, [path for path in executed if path is not None])
+        if making.failed:
+            raise IncompleteBook(home.relative_to(workspace.root), making.failed)
+        say("done")
+        return home.relative_to(workspace.root)
 
 
-def _make(workspace: Workspace) -> Path:
-    began = time.perf_counter()
-
-    def say(text: str) -> None:
-        print(f"[{time.perf_counter() - began:6.0f} s] {text}", flush=True)
-
-    ledger = Ledger(workspace, say=say)
-    say(f"profile {workspace.profile.name}: {workspace.profile.purpose}")
-    wanted = [spec for entry in REGISTRY.values() for group in entry.runs(workspace.profile).values() for spec in group]
-    specs = list({spec.key: spec for spec in wanted}.values())  # pages share runs
-    for name in sorted({spec.model.name for spec in specs if spec.model.imagenet}):
+def _data(making: _Making) -> None:
+    """Cohort and store. Without them there is no page at all, so an error here ends it."""
+    profile = making.workspace.profile
+    pages = [name for name in NOTEBOOKS if name not in making.failed]
+    for name in sorted({s.model.name for page in pages for s in needs(page, profile).runs if s.model.imagenet}):
         check_obtainable(name)
-    store = ledger.store
-    say(f"store: {len(store.studies)} studies, data fingerprint {store.fingerprint[:16]}")
+    store = making.ledger.store
+    making.say(f"store: {len(store.studies)} studies, data fingerprint {store.fingerprint[:16]}")
     for finding in store.report.itertuples():
-        say(f"  {finding.action}: {finding.file}: {finding.problem}")
-    records = ledger.require(specs)
-    say(f"runs: {len(records)} records")
-    executed = [_notebook(workspace, name, [f"{r.key} {r.provenance.finished}" for r in records], say) for name in NOTEBOOKS]
-    table1 = REGISTRY["simlvseg_table1"]
-    generated = {"scorecard.md": _raw_html(scorecard.scorecard_html(table1, ledger))
-                 + _raw_html(scorecard.claims_html(scorecard.claims(table1, ledger)))
-                 + _raw_html(scorecard.provenance_html(
-                     [ledger.state(spec)[0] for group in table1.runs(workspace.profile).values() for spec in group],
-                     workspace.profile.name))}
-    found, claimed = overview.all_cells(ledger), overview.all_claims(ledger)
-    generated["overview.md"] = _raw_html(overview.overview_html(found, claimed))
-    generated["scorecard.md"] = _raw_html(overview.counts_html(found, "published cells of the paper")) + generated["scorecard.md"]
+        making.say(f"  {finding.action}: {finding.file}: {finding.problem}")
+
+
+def _compute(making: _Making, name: str) -> None:
+    """The runs and evaluations of a page."""
+    wanted = needs(name, making.workspace.profile)
+    for spec in wanted.runs:
+        making.compute(spec.key, lambda spec=spec: making.ledger.require([spec]))
+    for spec in wanted.evaluations:
+        making.compute(spec.key, lambda spec=spec: evaluations.require(making.ledger, [spec]))
+
+
+def _page(making: _Making, name: str) -> Path | None:
+    """The executed notebook of a page, or None when the page failed."""
+    if name in making.failed:
+        return None
+    return making.attempt(name, lambda: _notebook(making.ledger, name, making.say))
+
+
+def _notebook(ledger: Ledger, name: str, say: Say) -> Path:
+    workspace = ledger.workspace
+    here, out = source(name, workspace.root), workspace.build / "notebooks" / f"{name}.ipynb"
+    given, inputs = parameters(name, workspace.profile), notebook_inputs(ledger, name)
+    current, why = is_current(here, out, given, inputs)
+    if not current:
+        if not ledger.computes:
+            raise EcholibError(f"{why}; execute it with `echolib notebook {name} --profile {workspace.profile.name}`")
+        say(f"notebook {name}: {why}")
+        execute(here, out, given, cwd=workspace.root, inputs=inputs)
+    return out
+
+
+def _render(making: _Making, executed: list[Path]) -> Path:
+    """Assemble and build; a page that failed is a note in its place."""
+    workspace = making.workspace
+    notes = workspace.build / "notes"
+    shutil.rmtree(notes, ignore_errors=True)
+    reader = Ledger(workspace, say=making.say, computes=False, _store=making.ledger.store)
+    generated, files = _generated(making, reader)
     for name, text in generated.items():
         write_atomic(workspace.build / "generated" / name, text)
-    say("pages")
-    staging = assemble(workspace.root, workspace.build / "staging", executed, generated, overview.record_files(ledger, found))
-    home = build(staging, workspace.build / "html")
-    say("done")
-    return home.relative_to(workspace.root)
+    making.say("pages")
+    missing = {name: _note(notes, name, making) for name in NOTEBOOKS if name in making.failed}
+    return build(assemble(workspace.root, workspace.build / "staging", executed, generated, files, notes=missing),
+                 workspace.build / "html")
 
 
-def _notebook(workspace: Workspace, name: str, inputs: list[str], say) -> Path:
-    source = workspace.root / "notebooks" / f"{name}.ipynb"
-    out = workspace.build / "notebooks" / f"{name}.ipynb"
-    # The atlas shows phantoms with their truth, which real data has not: under a real profile it shows the smallest cohort.
-    real = workspace.profile.echonet.phantom is None
-    parameters = {"profile": "smoke" if real and name == "phantom_atlas" else workspace.profile.name}
-    inputs = [*inputs, f"code {code_fingerprint(('',))}"]
-    current, why = is_current(source, out, parameters, inputs)
-    if not current:
-        say(f"notebook {name}: {why}")
-        execute(source, out, parameters, cwd=workspace.root, inputs=inputs)
-    return out
+def _generated(making: _Making, ledger: Ledger) -> tuple[dict[str, str], dict[str, Path]]:
+    """Generated parts of the prose pages by file name, and files for the site. What lacks a record becomes a note."""
+    found = making.attempt("book/scorecard", lambda: overview.all_cells(ledger))
+    claimed = making.attempt("book/scorecard", lambda: overview.all_claims(ledger))
+    if found is None or claimed is None:
+        text = _admonition(making, "book/scorecard")
+        return {"scorecard.md": text, "overview.md": text}, {}
+    table1, profile = REGISTRY["simlvseg_table1"], making.workspace.profile
+    records = ledger.require(spec for group in table1.runs(profile).values() for spec in group)
+    card = [overview.counts_html(found, "published cells of the paper"), scorecard.scorecard_html(table1, ledger),
+            scorecard.claims_html(scorecard.claims(table1, ledger)), scorecard.provenance_html(records, profile.name)]
+    return ({"scorecard.md": "".join(map(_raw_html, card)), "overview.md": _raw_html(overview.overview_html(found, claimed))},
+            overview.record_files(ledger, found))
+
+
+def _note(folder: Path, name: str, making: _Making) -> Path:
+    """A notebook that says that the page is missing."""
+    book = new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    text = f"# {title(name, making.workspace.root)}\n\n{_admonition(making, name)}"
+    book.cells = [new_markdown_cell(text, id="note")]
+    write_atomic(folder / f"{name}.ipynb", nbformat.writes(book) + "\n")
+    return folder / f"{name}.ipynb"
+
+
+def _admonition(making: _Making, page: str) -> str:
+    """Says that a page is missing and how to see why. The reason itself stays in the log: it may name files of this machine."""
+    return (":::{admonition} This page could not be made\n:class: warning\n"
+            f"The build ended with an error that names `{page}`, the reason, and what to do. Everything that was computed is "
+            f"kept: mend it, then give `make book PROFILE={making.workspace.profile.name}` again.\n:::\n")
 
 
 def _raw_html(text: str) -> str:
