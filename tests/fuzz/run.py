@@ -21,8 +21,8 @@ from pathlib import Path
 from echolib.files import write_json
 
 ROOT = Path(__file__).parents[2]
-#: Longest that one input may keep a child busy; the first one also loads the libraries.
-PATIENCE_S, START_S = 20.0, 180.0
+#: Longest wait for the next answer, in seconds of a clock that other programs share; the first one also loads the libraries.
+PATIENCE_S, START_S = 60.0, 600.0
 PACKAGES = ("av", "nbformat", "nibabel", "numpy", "opencv-python-headless", "pandas", "pyarrow", "pydantic", "pydicom", "PyYAML",
             "safetensors", "torch")
 
