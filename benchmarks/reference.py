@@ -23,6 +23,7 @@ from echolib.data.video import write_avi
 
 SIZE = 112
 TRACED = (40, 60)
+SPLITS = ("TRAIN", "VAL", "TEST", "TRAIN")
 
 
 def speckle(seed: int, frames: int) -> np.ndarray:
@@ -39,13 +40,13 @@ def speckle(seed: int, frames: int) -> np.ndarray:
 
 
 def write_cohort(root: Path, studies: int, frames: int) -> list[Path]:
-    """A folder in EchoNet-Dynamic's layout, two in three studies for training; the AVIs."""
+    """A folder in EchoNet-Dynamic's layout, two in four studies for training; the AVIs."""
     (root / "Videos").mkdir(parents=True)
     rows = ["FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split"]
     traces = ["FileName,X1,Y1,X2,Y2,Frame"]
     for number in range(studies):
         write_avi(root / "Videos" / f"B{number:04}.avi", speckle(number, frames), 50)
-        rows.append(f"B{number:04},50,50,100,{SIZE},{SIZE},50,{frames},{('TRAIN', 'TRAIN', 'VAL')[number % 3]}")
+        rows.append(f"B{number:04},50,50,100,{SIZE},{SIZE},50,{frames},{SPLITS[number % 4]}")
         for frame, half in zip(TRACED, (16, 12), strict=True):
             traces.append(f"B{number:04}.avi,56,20,56,80,{frame}")
             traces += [f"B{number:04}.avi,{56 - half},{20 + 3 * k},{56 + half},{20 + 3 * k},{frame}" for k in range(20)]

@@ -79,7 +79,7 @@ def main() -> None:
     steps, workers = (chosen.steps or (60 if gpu else 4)) + WARM, min(16, cores())
     started, roofline = record.load(), measure(chosen.device)
     with tempfile.TemporaryDirectory() as folder:
-        avis = reference.write_cohort(Path(folder) / "cohort", max(3, 3 * (batch * steps // 4 + 1)), LENGTH)
+        avis = reference.write_cohort(Path(folder) / "cohort", 4 * (batch * steps // 4 + 1), LENGTH)
         store = pack(echonet.read(Path(folder) / "cohort"), Path(folder) / "store", progress=False)
         train = [avi for avi in avis if store.studies["split"][avi.stem] == "train"]
         if gpu:

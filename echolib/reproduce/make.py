@@ -18,7 +18,7 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 from echolib.errors import EcholibError
 from echolib.files import locked, write_atomic
 from echolib.models.imagenet import check_obtainable
-from echolib.reproduce import evaluations, overview, scorecard
+from echolib.reproduce import evaluations, overview, scorecard, speed
 from echolib.reproduce.book import assemble, build
 from echolib.reproduce.contents import NOTEBOOKS, check, needs, parameters, source, title
 from echolib.reproduce.experiments import REGISTRY
@@ -190,6 +190,8 @@ def _render(making: _Making, executed: list[Path]) -> Path:
     shutil.rmtree(notes, ignore_errors=True)
     reader = Ledger(workspace, say=making.say, computes=False, _store=making.ledger.store)
     generated, files = _generated(making, reader)
+    generated |= (making.attempt("book/speed", lambda: speed.speed_pages(workspace.root))
+                  or dict.fromkeys(speed.PARTS, _admonition(making, "book/speed")))
     for name, text in generated.items():
         write_atomic(workspace.build / "generated" / name, text)
     making.say("pages")

@@ -109,6 +109,8 @@ TARGETS = (
     Target("fine-tuning a narrow SimLVSeg-3D, data to updated weights, on the processor", "train_step", "cpu", "train"),
     Target("phantom clip on one core", "phantom_speed", "cpu", "clip", None, "at most 4 s per clip of 175 frames"),
 )
+#: Generated parts of the page.
+PARTS = ("speed_targets.md", "speed_growth.md", "speed_rows.md", "speed_machines.md")
 #: Benchmarks whose record of the CPU the page cannot do without.
 NEEDED = ("growth", "inference", "phantom_speed", "read_augment", "runtime_per_frame", "store_read", "train_step")
 

@@ -1,0 +1,105 @@
+"""The benchmarks' own parts: the reference does what it says, ratios point the right way, rooflines are bounds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import all as table
+from benchmarks import record, reference, roofline
+from echolib.data import echonet
+from echolib.data.augment import normalise, to_float
+from echolib.data.video import read_video
+from echolib.evaluation.inference import segment_video
+from echolib.losses import dice_frame
+from echolib.models import build
+from echolib.reproduce.speed import NEEDED, Result
+
+ROOFLINE = roofline.Roofline({"float32": 100.0, "bfloat16": 200.0}, 10.0)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory) -> tuple[Path, list[Path]]:
+    root = tmp_path_factory.mktemp("bench") / "cohort"
+    return root, reference.write_cohort(root, 4, 64)
+
+
+def test_the_cohort_is_read_without_a_complaint(cohort):
+    read = echonet.read(cohort[0])
+    assert len(read.studies) == 4 and not read.report.findings
+
+
+def test_decoding_is_that_of_the_package(cohort):
+    assert np.abs(reference.decode(cohort[1][0]).astype(int) - read_video(cohort[1][0])).max() <= 4  # two JPEG decoders
+
+
+def test_a_clip_is_normalised_as_ours_is(cohort):
+    frames = reference.decode(cohort[1][0])[:4]
+    wanted = normalise(to_float(torch.from_numpy(frames[None])))[0]
+    torch.testing.assert_close(reference.to_tensor(frames / np.float32(255)), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_whole_videos_agree_with_ours(cohort):
+    model = build("unet3d", width=0.125, frames=16, size=112, seed=0)
+    got = segment_video(model, reference.decode(cohort[1][0])[:20], 16, 1, device="cpu", precision="float32")
+    reference_decode, reference.decode = reference.decode, lambda path: reference_decode(path)[:20]
+    try:
+        masks = reference.segment(model, cohort[1][0], 16)
+    finally:
+        reference.decode = reference_decode
+    assert (masks == (got >= 0.5)).mean() > 0.999
+
+
+def test_the_reference_trains(cohort):
+    masks = [np.eye(112, dtype=bool)] * 2
+    clips = reference.TrainingClips(cohort[1][:2], masks, 16, 64)
+    model = build("unet3d", width=0.125, frames=16, size=112, seed=0)
+    before = [p.clone() for p in model.parameters()]
+    losses = list(reference.training_steps(model, clips, 2, 0, dice_frame, "cpu"))
+    assert len(losses) == 1 and 0 < losses[0] < 1.01
+    assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_ratios_say_how_many_times_better():
+    fast, slow = record.side([1.0, 3.0], 10), record.side([100.0])
+    assert (fast.mean, fast.n, slow.sd) == (20, 2, 0) and fast.sd == pytest.approx(14.142, abs=1e-3)
+    assert record.row("k", "w", "ms", fast, slow).ratio == 5
+    assert record.row("k", "w", "clips/s", fast, slow, higher_is_better=True).ratio == 0.2
+
+
+def test_both_sides_run_in_turn():
+    seen = []
+    times = record.in_turn(lambda: seen.append("a"), lambda: seen.append("b"), 2)
+    assert seen == ["a", "b"] * 3 and [len(t) for t in times] == [2, 2]
+
+
+def test_the_roofline_is_the_slower_of_the_two():
+    assert ROOFLINE.seconds(gmac=100) == 1 and ROOFLINE.seconds(gmac=1, gigabytes=20) == 2
+    measured = roofline.measure()
+    assert measured.copy_gb_s > 0 and min(measured.matmul_gflops.values()) > 0
+
+
+@pytest.mark.parametrize(("load", "busy"), [(0.0, False), (99.0, True)])
+def test_a_record_says_whether_the_machine_was_busy(tmp_path, capsys, load, busy):
+    chosen = argparse.Namespace(device="cpu", record=False, json=tmp_path / "x.json")
+    record.report("inference", chosen, load, ROOFLINE, [record.row("k", "what", "ms", record.side([1.0]), record.side([3.0]))])
+    assert Result.model_validate(json.loads((tmp_path / "x.json").read_text())).busy == busy
+    shown = capsys.readouterr().out
+    assert ("BUSY" in shown) == busy and "ratio 3.00" in shown
+
+
+def test_the_table_shows_what_is_missing():
+    lines = table.lines({})
+    command = "python benchmarks/inference.py --device cuda --record"
+    assert any(f"not yet measured (no GPU here): {command}" in line[1] for line in lines)
+
+
+def test_every_header_is_a_contract():
+    for path in (record.ROOT / "benchmarks" / f"{name}.py" for name in (*NEEDED, "all", "roofline")):
+        head = path.read_text().split('"""')[1]
+        assert all(f"{word}:" in head for word in ("Command", "Needs", "Takes", "Prints")), path.name
