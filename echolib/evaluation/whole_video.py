@@ -7,6 +7,8 @@ and in px^3 of the original frame elsewhere (an ejection fraction is the same in
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -21,7 +23,7 @@ from echolib.errors import DataError
 from echolib.evaluation.beats import BeatVolumes, exact_beats, match_beats, measure_beats
 from echolib.evaluation.consistency import FLICKER_HZ, high_frequency_energy
 from echolib.evaluation.ejection import disk_volumes
-from echolib.evaluation.inference import segment_video
+from echolib.evaluation.inference import segment_videos
 
 #: Frames that go through the network at once.
 FRAMES_PER_PASS = 64
@@ -30,13 +32,13 @@ FRAME_COLUMNS = ("study", "frame", "phase", "area_px", "volume", "traced_dice", 
 _BEAT = ("ed", "es", "edv", "esv", "ef")
 
 
-def frame_table(store: ClipStore, study: str, truth: Path | None, model: nn.Module | None, clip: ClipSpec | None, *,
-                overlap: bool, unit: str, device: str = "auto") -> pd.DataFrame:
-    """Segment every frame of one study.
+def frame_tables(store: ClipStore, studies: list[str], truth: Path | None, model: nn.Module | None, clip: ClipSpec | None, *,
+                 overlap: bool, unit: str, device: str = "auto") -> Iterator[pd.DataFrame]:
+    """Segment every frame of some studies; one table a study, in order.
 
     Args:
         store: the cohort.
-        study: its name.
+        studies: their names.
         truth: folder of the simulated cohort; None: real data.
         model: a segmenter; None: the exact masks in its place.
         clip: frames and period of the model.
@@ -44,7 +46,7 @@ def frame_table(store: ClipStore, study: str, truth: Path | None, model: nn.Modu
         unit: ``mL`` or ``px3``, of the volumes.
         device: torch device.
 
-    Returns:
+    Yields:
         One row a frame with :data:`FRAME_COLUMNS`: ``phase`` ED, ES or empty; areas in px of the stored frames;
         ``traced_dice`` against the tracing where there is one; ``dice``, ``exact_area_px``, ``exact_volume`` (analytic) and
         ``exact_phase`` of the heart beat on phantoms; NaN elsewhere.
@@ -52,18 +54,23 @@ def frame_table(store: ClipStore, study: str, truth: Path | None, model: nn.Modu
     Raises:
         DataError: neither a model nor a truth, or the truth is not that of the video.
     """
-    video, true = store.video(study), read_truth(truth, study) if truth is not None else None
-    exact = None if true is None else _at_store_size(true.masks, store.size)
+    if model is None and truth is None:
+        raise DataError("real data has no exact masks; name a run")
+    if model is None:
+        found: Iterator[np.ndarray | None] = itertools.repeat(None, len(studies))
+    else:
+        found = segment_videos(model, (store.video(study) for study in studies), clip.frames, clip.period, device=device,
+                               batch=max(1, FRAMES_PER_PASS // clip.frames), size=store.size, overlap=overlap, masks=True)
+    for study, masks in zip(studies, found, strict=True):
+        yield _frame_table(store, study, read_truth(truth, study) if truth is not None else None, masks, unit)
+
+
+def _frame_table(store: ClipStore, study: str, true: Truth | None, masks: np.ndarray | None, unit: str) -> pd.DataFrame:
+    video, exact = store.video(study), None if true is None else _at_store_size(true.masks, store.size)
     if exact is not None and len(exact) != len(video):
         raise DataError("the truth has another number of frames than the video", file=study, value=len(exact),
                         expected=str(len(video)))
-    if model is not None:
-        masks = segment_video(model, video, clip.frames, clip.period, batch=max(1, FRAMES_PER_PASS // clip.frames),
-                              device=device, size=store.size, overlap=overlap) >= 0.5
-    elif exact is not None:
-        masks = exact
-    else:
-        raise DataError("real data has no exact masks; name a run", file=study)
+    masks = exact if masks is None else masks
     area = masks.sum((1, 2))
     table = pd.DataFrame({"study": study, "frame": np.arange(len(video)), "phase": "", "area_px": area,
                           "volume": _volumes(masks, store, study, true, unit), "traced_dice": np.nan, "dice": np.nan,

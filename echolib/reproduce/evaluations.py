@@ -24,7 +24,7 @@ from rich.progress import track
 
 from echolib.config import DataSpec, RunSpec, Split, Strict
 from echolib.errors import DataError, RecordError
-from echolib.evaluation.whole_video import beat_table, frame_table, study_table, unit_of
+from echolib.evaluation.whole_video import beat_table, frame_tables, study_table, unit_of
 from echolib.files import locked, read_json, write_atomic, write_json
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.provenance import RESULT_CODE, Provenance, code_fingerprint, collect
@@ -166,8 +166,8 @@ def _compute(ledger: Ledger, spec: EvaluationSpec, folder: Path) -> EvaluationRe
     model = None if spec.run is None else ledger.model(spec.run)
     clip = None if spec.run is None else spec.run.clip
     unit = unit_of(store, names, truth)
-    frames = pd.concat([frame_table(store, name, truth, model, clip, overlap=spec.overlap, unit=unit)
-                        for name in track(names, spec.label, disable=not ledger.progress, transient=True)], ignore_index=True)
+    found = frame_tables(store, names, truth, model, clip, overlap=spec.overlap, unit=unit)
+    frames = pd.concat(track(found, spec.label, total=len(names), disable=not ledger.progress, transient=True), ignore_index=True)
     tables = {"studies": study_table(frames, store), "beats": beat_table(frames, store)}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "spec.json", spec.model_dump(mode="json"))
