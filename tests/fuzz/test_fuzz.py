@@ -44,7 +44,6 @@ def test_the_clean_input_of_every_reader_is_read(tmp_path, reader):
 def check(found: dict, inputs: int) -> None:
     assert not found["defects"], found["defects"]
     assert found["inputs"] == inputs and found["outcomes"]["refused"] > 0.4 * inputs
-    assert all(counts["inputs"] > counts.get("read", 0) for counts in found["readers"].values()), "a reader that refuses nothing"
     assert found["memory_at_the_end_mib"] <= found["memory_after_a_tenth_mib"] + MOST_GROWTH_MIB
     assert found["open_files"][1] <= found["open_files"][0] + 2
     assert found["slowest"]["seconds"] < MOST_SECONDS  # of CPU: a reader that nearly hangs
@@ -57,4 +56,6 @@ def test_a_few_damaged_inputs_in_a_process_of_little_memory():
 
 @pytest.mark.fuzz
 def test_many_damaged_inputs():
-    check(summary(run(2400, seed=11), 11), 2400)
+    found = summary(run(2400, seed=11), 11)
+    check(found, 2400)
+    assert all(counts["inputs"] > counts.get("read", 0) for counts in found["readers"].values()), "a reader that refuses nothing"
