@@ -22,8 +22,8 @@ from echolib.reproduce.experiments import REGISTRY, TABLE1
 from echolib.reproduce.notebooks import validate
 
 #: Notebooks of the book in reading order.
-NOTEBOOKS = ("phantom_atlas", "simlvseg_table1", "simlvseg_figure7", "simlvseg_figure8", "simlvseg_table2",
-             "ejection_fraction", "real_clip")
+NOTEBOOKS = ("simlvseg_method", "phantom_atlas", "simlvseg_table1", "simlvseg_figure7", "simlvseg_figure8", "simlvseg_table2",
+             "simlvseg_runtime", "ejection_fraction", "real_clip")
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,16 @@ def _ejection(profile: Profile) -> Needs:
     return Needs(tuple(s.run for s in specs if s.run is not None), tuple(specs))
 
 
+def _method(profile: Profile) -> Needs:
+    runs = TABLE1.runs(profile)
+    return Needs(runs=(runs["SimLVSeg-3D"][0], runs["SimLVSeg-SI"][0]))
+
+
 #: Notebook -> what it needs besides the runs of the registry's entries that name it.
 BESIDES: dict[str, Callable[[Profile], Needs]] = {
     "phantom_atlas": lambda profile: Needs(),
+    "simlvseg_method": _method,
+    "simlvseg_runtime": lambda profile: Needs(),
     "ejection_fraction": _ejection,
     "real_clip": lambda profile: Needs(runs=(TABLE1.runs(profile)["SimLVSeg-3D"][0],)),
 }

@@ -121,7 +121,7 @@ def masking_figure(example: Reconstruction) -> Figure:
     first = min(starts, key=lambda s: abs(example.masked[s:s + shown].mean() - share))
     figure = plt.figure(figsize=(8.6, 3 * 8.0 / shown + 1.9), layout="constrained")
     grid = figure.add_gridspec(4, shown, height_ratios=(*(8.0 / shown,) * 3, 1.7))
-    rows = (("the clip", example.clip), ("what the network sees", example.seen), ("what it gives back", example.output))
+    rows = (("clip", example.clip), ("network\nsees", example.seen), ("network\ngives", example.output))
     for row, (name, pictures) in enumerate(rows):
         for column in range(shown):
             axis, frame = figure.add_subplot(grid[row, column]), first + column
