@@ -44,6 +44,8 @@ class DefaultSpec:
         network, width, frames: the network and the clip that it is given at work.
         train_frames: frames of a training clip; a network that sees few frames at once learns more from many short clips.
         batch: clips a step.
+        extremes: share of the training clips that lie around the largest or the smallest cavity; systole is short, and a
+            network that rarely sees its end draws it too large.
         lr: largest learning rate; it rises for 2 % of the time and then falls as a half cosine.
         decay: of the running mean of the weights, which is what is saved.
         seed: of everything.
@@ -58,6 +60,7 @@ class DefaultSpec:
     frames: int = 16
     train_frames: int = 4
     batch: int = 6
+    extremes: float = 0.5
     lr: float = 2e-3
     decay: float = 0.998
     seed: int = 0
@@ -97,7 +100,7 @@ def train_default(spec: DefaultSpec, cache: Path, out: Path, *, device: str = "a
     for stream in (HELD_OUT, HELD_OUT_ECHONET):
         ensure_clips(cache, stream, spec.seed, spec.held_out, spec.length, workers=workers, say=say)
     clips = [read_clip(clip_path(cache, TRAIN, spec.seed, number)) for number in range(spec.clips)]
-    averaged, steps, seconds = _fit(spec, model.to(place), clips, cache, place, say)
+    averaged, history = _fit(spec, model.to(place), clips, cache, place, say)
 
     from echolib.reproduce.provenance import code_fingerprint, git_state, hardware, versions
 
@@ -106,7 +109,7 @@ def train_default(spec: DefaultSpec, cache: Path, out: Path, *, device: str = "a
                          f"--width {spec.width:g} --frames {spec.frames} --train-frames {spec.train_frames} "
                          f"--batch {spec.batch} --seed {spec.seed}",
               "spec": asdict(spec), "trained_on": spec.trained_on, "parameters": models.count_parameters(averaged),
-              "steps": steps, "seconds": round(seconds, 1), "device": str(place.type), "hardware": hardware(),
+              "steps": history[-1]["steps"], "seconds": round(history[-1]["seconds"], 1), "history": history, "device": str(place.type), "hardware": hardware(),
               "versions": versions(),
               "commit": commit, "uncommitted_changes": changed, "phantom_code": code_fingerprint(("phantom",)),
               "validation": {PRESETS[stream]: _score(spec, averaged, cache, stream, place)
@@ -117,13 +120,20 @@ def train_default(spec: DefaultSpec, cache: Path, out: Path, *, device: str = "a
 
 
 def _fit(spec: DefaultSpec, model: nn.Module, clips: list[WideClip], cache: Path, device: torch.device,
-         say: Callable[[str], None]) -> tuple[nn.Module, int, float]:
-    """Train until the minutes are used up; the network with the running mean of the weights, steps and seconds."""
+         say: Callable[[str], None]) -> tuple[nn.Module, list[dict]]:
+    """Train until the minutes are used up; the network with the running mean of the weights, and its history.
+
+    The history has one entry for every specification that the training has gone on under: it, and the steps and seconds
+    at its end, counted from the very start.
+    """
     averaged = models.build(spec.network, width=spec.width, frames=spec.frames, size=112, seed=spec.seed).to(device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=1e-4)
     kind = f"{spec.network}-{spec.width:g}-{spec.train_frames}-{spec.batch}-{spec.clips}-{spec.seed}"
     checkpoint = cache / f"checkpoint-{kind}.pt"
-    step, seconds = _resume(checkpoint, model, averaged, optimiser, say)
+    history = _resume(checkpoint, model, averaged, optimiser, say)
+    step, seconds = (history[-1]["steps"], history[-1]["seconds"]) if history else (0, 0.0)
+    if not history or history[-1]["spec"] != asdict(spec):
+        history.append({"spec": asdict(spec), "steps": step, "seconds": seconds})
     model.train()
     budget, saved, told, losses = 60 * spec.minutes, time.perf_counter(), time.perf_counter(), []
     while seconds < budget:
@@ -150,9 +160,10 @@ def _fit(spec: DefaultSpec, model: nn.Module, clips: list[WideClip], cache: Path
             say(f"step {step}, {seconds / 60:.1f} of {spec.minutes:g} minutes, loss {np.mean(losses[-50:]):.3f}")
             told = now
         if now - saved > 60 or seconds >= budget:
-            _save(checkpoint, model, averaged, optimiser, step, seconds)
+            history[-1] |= {"steps": step, "seconds": seconds}
+            _save(checkpoint, model, averaged, optimiser, history)
             saved = now
-    return averaged.eval(), step, seconds
+    return averaged.eval(), history
 
 
 def make_batch(clips: list[WideClip], spec: DefaultSpec, step: int, device: torch.device) -> tuple[list[int], Tensor, Tensor]:
@@ -165,6 +176,10 @@ def make_batch(clips: list[WideClip], spec: DefaultSpec, step: int, device: torc
         most = max(1, (len(one.frames) - 1) // max(1, spec.train_frames - 1))
         stride = int(rng.choice([1, 1, 2, 3][:min(4, most + 1)]))  # slower and faster hearts and frame rates
         start = int(rng.integers(max(1, len(one.frames) - (spec.train_frames - 1) * stride)))
+        if rng.random() < spec.extremes:
+            area = one.masks.sum((1, 2))
+            middle = int(area.argmin() if rng.random() < 0.6 else area.argmax()) + int(rng.integers(-2, 3))
+            start = max(0, middle - stride * (spec.train_frames // 2))
         taken = np.minimum(start + stride * np.arange(spec.train_frames), len(one.frames) - 1)
         if rng.random() < 0.15:  # half cycles are shown there and back, so a heart may run backwards
             taken = taken[::-1]
@@ -192,31 +207,31 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
             mean.copy_(now)
 
 
-def _save(path: Path, model: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer, step: int,
-          seconds: float) -> None:
+def _save(path: Path, model: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer, history: list[dict]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         torch.save({"model": model.state_dict(), "averaged": averaged.state_dict(), "optimiser": optimiser.state_dict(),
-                    "step": step, "seconds": seconds}, temporary)
+                    "history": history}, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _resume(path: Path, model: nn.Module, averaged: nn.Module, optimiser: torch.optim.Optimizer,
-            say: Callable[[str], None]) -> tuple[int, float]:
+            say: Callable[[str], None]) -> list[dict]:
     if not path.is_file():
-        return 0, 0.0
+        return []
     state = load_plain(path)
     try:
         model.load_state_dict(state["model"])
         averaged.load_state_dict(state["averaged"])
         optimiser.load_state_dict(state["optimiser"])
-        step, seconds = int(state["step"]), float(state["seconds"])
-    except (KeyError, TypeError, ValueError, RuntimeError):
+        history = state["history"]
+        step, seconds = int(history[-1]["steps"]), float(history[-1]["seconds"])
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError):
         raise TrainingError(f"{path.name} is no checkpoint of this training; delete it to start anew") from None
     say(f"going on from step {step}, {seconds / 60:.1f} minutes")
-    return step, seconds
+    return history
 
 
 def _score(spec: DefaultSpec, model: nn.Module, cache: Path, stream: int, device: torch.device) -> dict:
