@@ -28,7 +28,7 @@ from benchmarks import record, reference  # noqa: E402
 from benchmarks.roofline import measure  # noqa: E402
 from echolib.config import AugmentSpec  # noqa: E402
 from echolib.data import echonet, plain  # noqa: E402
-from echolib.data.augment import augment, draw, normalise, to_float  # noqa: E402
+from echolib.data.augment import augment_frames, draw, normalise  # noqa: E402
 from echolib.data.store import pack  # noqa: E402
 
 STUDIES, FRAMES, CLIP, BATCH = 6, 175, 32, 8
@@ -56,8 +56,8 @@ def main() -> None:
             batch = next(turns["ours"])
             pixels = np.stack([store.clip(avis[s].stem, np.arange(t, t + CLIP)) for s, t in picks[batch]])
             traced = torch.from_numpy(np.stack([masks[avis[s].stem] for s, _ in picks[batch]]))
-            clip, _ = augment(to_float(torch.from_numpy(pixels)), traced, spec, torch.Generator().manual_seed(batch))
-            return normalise(clip)
+            draws = draw(BATCH, spec, torch.Generator().manual_seed(batch))
+            return normalise(augment_frames(torch.from_numpy(pixels), traced, draws)[0])
 
         def usual() -> torch.Tensor:
             batch = next(turns["reference"])
