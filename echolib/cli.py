@@ -113,6 +113,21 @@ def run(experiment: Annotated[str, typer.Argument(help="an entry of the registry
 
 
 @app.command()
+def plan(profile: str = "smoke", as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+         rate: Annotated[float | None, typer.Option(min=1, help="GFLOP/s of matrix products on the machine that will compute; "
+                                                                "default: measured here")] = None,
+         engine: Engine = None) -> None:
+    """Say beforehand what making the book will compute, what is taken from records, what is stale and why, and the cost."""
+    _choose_engine(engine)
+    from echolib.reproduce.plan import make_plan
+    from echolib.reproduce.plan_report import report
+    from echolib.reproduce.workspace import Workspace
+
+    made = make_plan(Workspace.open(profile), rate=None if rate is None else rate * 1e9)
+    print(made.as_json() if as_json else report(made))
+
+
+@app.command()
 def book(profile: str = "smoke", engine: Engine = None) -> None:
     """Make the book: cohort, store, runs, notebooks, pages. What is current is not made again."""
     _choose_engine(engine)

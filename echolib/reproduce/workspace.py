@@ -111,9 +111,13 @@ class Workspace:
             raise ConfigError(f"profile {self.profile.name!r} has no {layout} cohort")
         return self.store_of(data, workers=workers, progress=progress)
 
+    def store_dir(self, data: DataSpec, cohort: Cohort) -> Path:
+        """Where the packed clips of a cohort lie."""
+        return self.build / "store" / f"{data.layout}-{data.size}px-{data.channels}ch-{cohort.fingerprint[:12]}"
+
     def store_of(self, data: DataSpec, *, workers: int = 2, progress: bool = True) -> ClipStore:
         """The packed clips of any cohort, simulated and packed first where they are not there yet."""
         cohort = self.cohort(data, workers=workers, progress=progress)
-        out = self.build / "store" / f"{data.layout}-{data.size}px-{data.channels}ch-{cohort.fingerprint[:12]}"
+        out = self.store_dir(data, cohort)
         with locked(self.build / "store" / ".lock"):
             return open_verified(pack(cohort, out, size=data.size, channels=data.channels, progress=progress).path)
