@@ -24,8 +24,13 @@ def start(work: Callable[[], object], *, before: Callable[[], object] = lambda: 
     """Do ``before`` and ``work`` in a child; its process id, once ``work`` begins. See :func:`end` for how it ends."""
     ready, begun = os.pipe()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a child that is not ready must not run on as a second pytest
+    threads = cv2.getNumThreads(), torch.get_num_threads()
+    cv2.setNumThreads(1)  # a child has none of its parent's threads, and waits for ever for the pools to which they belong
+    torch.set_num_threads(1)
     child = os.fork()
     if child:
+        cv2.setNumThreads(threads[0])
+        torch.set_num_threads(threads[1])
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.close(begun)
         os.read(ready, 1)
@@ -36,8 +41,6 @@ def start(work: Callable[[], object], *, before: Callable[[], object] = lambda: 
         faulthandler.dump_traceback_later(50)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        torch.set_num_threads(1)  # the parent's threads do not exist here
-        cv2.setNumThreads(1)
         before()
         os.write(begun, b".")
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
