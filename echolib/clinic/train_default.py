@@ -109,7 +109,8 @@ def train_default(spec: DefaultSpec, cache: Path, out: Path, *, device: str = "a
                          f"--width {spec.width:g} --frames {spec.frames} --train-frames {spec.train_frames} "
                          f"--batch {spec.batch} --seed {spec.seed}",
               "spec": asdict(spec), "trained_on": spec.trained_on, "parameters": models.count_parameters(averaged),
-              "steps": history[-1]["steps"], "seconds": round(history[-1]["seconds"], 1), "history": history, "device": str(place.type), "hardware": hardware(),
+              "steps": history[-1]["steps"], "seconds": round(history[-1]["seconds"], 1), "history": history,
+              "device": str(place.type), "hardware": hardware(),
               "versions": versions(),
               "commit": commit, "uncommitted_changes": changed, "phantom_code": code_fingerprint(("phantom",)),
               "validation": {PRESETS[stream]: _score(spec, averaged, cache, stream, place)
