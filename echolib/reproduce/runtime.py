@@ -25,6 +25,7 @@ from scipy.stats import ttest_ind_from_stats
 from echolib import models, published
 from echolib.evaluation.complexity import hardware, time_per_frame
 from echolib.files import locked, write_json
+from echolib.hardware import cores
 from echolib.plots import COLOURS
 from echolib.reproduce.counts import PAPER_FRAMES
 from echolib.reproduce.pages import html_table
@@ -148,6 +149,9 @@ def faster_verdict(faster: Timing, slower: Timing) -> Verdict:
     seen = f"{faster.mean:.3g} against {slower.mean:.3g} ms per frame on this machine"
     if min(faster.runs, slower.runs) < MIN_RUNS:
         return Verdict("undecided", f"{seen}; at least {MIN_RUNS} timed runs are needed")
+    load = max(faster.load, slower.load)
+    if load > cores() + 0.5:  # other work took turns with the timed one, so the runs are no fair sample
+        return Verdict("undecided", f"{seen}; the machine was busy (load {load:g} on {cores()} cores)")
     p = float(ttest_ind_from_stats(faster.mean, faster.sd, faster.runs, slower.mean, slower.sd, slower.runs,
                                    equal_var=False).pvalue)
     if not p < 0.05:
