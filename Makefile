@@ -1,4 +1,5 @@
 # make book            set up what is missing, then make the book of PROFILE (smoke, unless told otherwise)
+# make batch           the same as many jobs: JOBS=2 at a time, EXECUTOR=slurm on a cluster, SNAKEMAKE='further words'
 # make test            set up what is missing, then run the tests (no browser, no GPU needed)
 # make bench           every benchmark in turn, then one table; under 10 minutes on 2 cores that do nothing else
 # make check           ruff
@@ -12,6 +13,10 @@ PROFILE ?= smoke
 ECHONET ?=
 CAMUS   ?=
 IMAGENET ?=
+JOBS    ?=
+EXECUTOR ?=
+PARTITION ?=
+SNAKEMAKE ?=
 ENGINE  ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -20,12 +25,18 @@ PYTEST  ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: book test bench check setup clean distclean
+.PHONY: book batch test bench check setup clean distclean
 .DEFAULT_GOAL := book
 
+DATA = $(if $(ECHONET),ECHOLIB_ECHONET='$(ECHONET)') $(if $(CAMUS),ECHOLIB_CAMUS='$(CAMUS)') \
+  $(if $(IMAGENET),ECHOLIB_IMAGENET='$(IMAGENET)')
+
 book: $(STAMP)
-	@$(if $(ECHONET),ECHOLIB_ECHONET='$(ECHONET)') $(if $(CAMUS),ECHOLIB_CAMUS='$(CAMUS)') \
-	  $(if $(IMAGENET),ECHOLIB_IMAGENET='$(IMAGENET)') $(BIN)/echolib book --profile $(PROFILE) $(if $(ENGINE),--engine $(ENGINE))
+	@$(DATA) $(BIN)/echolib book --profile $(PROFILE)
+
+batch: $(STAMP)
+	@$(DATA) $(BIN)/echolib batch --profile $(PROFILE) $(if $(JOBS),--jobs $(JOBS)) \
+	  $(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(PARTITION),--partition $(PARTITION)) -- $(SNAKEMAKE)
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST)

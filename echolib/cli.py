@@ -14,6 +14,7 @@ from rich.table import Table
 
 from echolib.clinic.command import segment_command, train_default_command
 from echolib.errors import EcholibError
+from echolib.reproduce.commands import register
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Reproducible companion to SimLVSeg: phantoms, checks, runs and the book.")
@@ -21,6 +22,7 @@ phantom_app = typer.Typer(no_args_is_help=True, help="Write a simulated cohort i
 app.add_typer(phantom_app, name="phantom")
 app.command("segment")(segment_command)
 app.command("train-default")(train_default_command)
+register(app)
 console = Console()
 #: What a disk says that is full, or that this user may not write to: the user's to mend, so no traceback.
 DENIED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -84,56 +86,6 @@ def pack(folder: Path, out: Path, size: int = 112, channels: int = 3) -> None:
     read = {"echonet": echonet.read, "camus": camus.read}[check.detect_layout(folder)]
     packed = store.pack(read(folder), out, size=size, channels=channels)
     console.print(f"packed {len(packed.studies)} studies, {len(packed.frames)} frames, fingerprint {packed.fingerprint[:16]}")
-
-
-Engine = Annotated[str | None, typer.Option(help="fast or plain (frame by frame, float32, nothing compiled); default: "
-                                                 "the profile's")]
-
-
-def _choose_engine(engine: str | None) -> None:
-    if engine is not None:
-        os.environ["ECHOLIB_ENGINE"] = engine  # Workspace.open reads it, here and in the notebooks' processes
-
-
-@app.command()
-def run(experiment: Annotated[str, typer.Argument(help="an entry of the registry, such as simlvseg_table1")],
-        profile: str = "smoke", engine: Engine = None) -> None:
-    """Run all trainings of one table or figure that have no record yet."""
-    _choose_engine(engine)
-    from echolib.reproduce.experiments import REGISTRY
-    from echolib.reproduce.ledger import Ledger
-    from echolib.reproduce.workspace import Workspace
-
-    if experiment not in REGISTRY:
-        raise typer.BadParameter(f"no entry {experiment!r}; there are: {', '.join(REGISTRY)}")
-    ledger = Ledger(Workspace.open(profile))
-    for name, specs in REGISTRY[experiment].runs(ledger.workspace.profile).items():
-        for record in ledger.require(specs):
-            console.print(f"{name}: Dice {100 * record.dice.mean:.2f} ({100 * record.dice.low:.2f}–{100 * record.dice.high:.2f})")
-
-
-@app.command()
-def plan(profile: str = "smoke", as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
-         rate: Annotated[float | None, typer.Option(min=1, help="GFLOP/s of matrix products on the machine that will compute; "
-                                                                "default: measured here")] = None,
-         engine: Engine = None) -> None:
-    """Say beforehand what making the book will compute, what is taken from records, what is stale and why, and the cost."""
-    _choose_engine(engine)
-    from echolib.reproduce.plan import make_plan
-    from echolib.reproduce.plan_report import report
-    from echolib.reproduce.workspace import Workspace
-
-    made = make_plan(Workspace.open(profile), rate=None if rate is None else rate * 1e9)
-    print(made.as_json() if as_json else report(made))
-
-
-@app.command()
-def book(profile: str = "smoke", engine: Engine = None) -> None:
-    """Make the book: cohort, store, runs, notebooks, pages. What is current is not made again."""
-    _choose_engine(engine)
-    from echolib.reproduce.make import make_book
-
-    console.print(f"\nThe book is ready: {make_book(profile)}")
 
 
 def main() -> None:

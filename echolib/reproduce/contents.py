@@ -104,6 +104,26 @@ def title(notebook: str, root: Path) -> str:
         return notebook
 
 
+def select(name: str | None, profile: Profile) -> Needs:
+    """The runs and evaluations of a registry's entry, of one key, or (None) of all pages.
+
+    Raises:
+        ConfigError: no entry and no run or evaluation of the profile has that name.
+    """
+    if name in REGISTRY:
+        return Needs(_once(spec for group in REGISTRY[name].runs(profile).values() for spec in group))
+    parts = [needs(notebook, profile) for notebook in NOTEBOOKS]
+    everything = Needs(_once(s for part in parts for run in part.runs for s in chain(run)),
+                       _once(s for part in parts for s in part.evaluations))
+    if name is None:
+        return everything
+    found = Needs(tuple(s for s in everything.runs if s.key == name), tuple(s for s in everything.evaluations if s.key == name))
+    if found == Needs():
+        raise ConfigError(f"no entry, run or evaluation {name!r} in profile {profile.name!r}; entries: {', '.join(REGISTRY)}; "
+                          f"keys: `echolib plan --profile {profile.name}`")
+    return found
+
+
 def chain(spec: RunSpec) -> list[RunSpec]:
     """A run after the runs that it starts from."""
     return [*chain(spec.init), spec] if spec.init is not None else [spec]

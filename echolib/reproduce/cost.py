@@ -47,11 +47,12 @@ TRACED = 2
 
 @dataclass(frozen=True)
 class Cost:
-    """An estimate: seconds on this machine, bytes that stay on disk, and where it comes from."""
+    """An estimate: seconds on this machine, bytes that stay on disk, where it comes from, and bytes of memory of a network."""
 
     seconds: float
     disk: int
     source: str
+    memory: int = 0
 
 
 def studies(data: DataSpec) -> dict[str, int]:
@@ -112,7 +113,10 @@ class Estimator:
         """Training, validation and scoring of one run, without the run that it starts from."""
         scored = TRACED * studies(spec.data)["test"] * spec.clip.frames / 3 if spec.task == "segment" else 0.0
         per_frame, source = self._per_frame(spec)
-        return Cost(per_frame * (trained_frames(spec) + scored), 4 * self._count(spec)[1], source)
+        # Activations: some forty maps of the first level's 16 channels, float32; weights, gradients, moments, the best weights.
+        maps = 40 * 4 * max(8, int(16 * spec.model.width)) * spec.train.batch * spec.clip.frames * spec.data.size**2
+        weights = 4 * self._count(spec)[1]
+        return Cost(per_frame * (trained_frames(spec) + scored), weights, source, memory=maps + 5 * weights)
 
     def evaluation(self, spec: EvaluationSpec) -> Cost:
         """A network on whole videos, or the exact masks, which cost next to nothing."""

@@ -98,6 +98,18 @@ def cohort_name(data: DataSpec) -> str:
     return f"{data.layout}-{kind}-{sha256(data.model_dump_json().encode()).hexdigest()[:8]}"
 
 
+def cohort_named(workspace: Workspace, name: str) -> DataSpec:
+    """The cohort of a profile that :func:`cohort_name` gives this name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = {cohort_name(d): d for d in contents.cohorts(workspace.profile, wanted(workspace)[0].values())}
+    if name not in found:
+        raise ConfigError(f"profile {workspace.profile.name!r} reads no cohort {name!r}; its cohorts: {', '.join(found)}")
+    return found[name]
+
+
 def wanted(workspace: Workspace) -> tuple[dict[str, contents.Needs], dict[str, str]]:
     """What each page of the book needs, and the pages that cannot be made at all with the reason."""
     needs, problems = {}, {}

@@ -1,0 +1,5 @@
+"""``python -m echolib``: the command ``echolib``, whatever the path."""
+
+from echolib.cli import main
+
+main()
