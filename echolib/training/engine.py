@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -133,7 +134,9 @@ class _Run:
             model.load_state_dict(state.model)
             self.optimiser.load_state_dict(state.optimiser)
         devices = [device.index or 0] if device.type == "cuda" else 1
-        self.fabric = Fabric(accelerator=device.type, devices=devices, precision=spec.precision)
+        with warnings.catch_warnings():  # it quotes this machine's paths, and a notebook would show them
+            warnings.filterwarnings("ignore", message="The `srun` command is available")
+            self.fabric = Fabric(accelerator=device.type, devices=devices, precision=spec.precision)
         self.network, self.fabric_optimiser = self.fabric.setup(model, self.optimiser)
         self.trained = self.fast.compiled(self.network)  # the same weights; validation takes the network as it is
         self.state = state or State(model={}, optimiser={})

@@ -86,7 +86,7 @@ def test_the_fast_path_says_what_it_does(tmp_path, capsys):
     train(tmp_path, progress=True)
     told = " ".join(capsys.readouterr().err.split())
     assert "engine fast on cpu" in told and "frames from the memory map" in told and "fused optimiser" in told
-    assert "not compiled: a compiler does not pay on the CPU" in told
+    assert "not compiled: only on a GPU" in told
 
 
 def test_a_missing_compiler_is_said(monkeypatch):
