@@ -59,6 +59,7 @@ rule cohort:  # Simulates a phantom cohort.
         FOLDER + "/logs/cohort-{name}.log",
     params:
         command=field("cohort", "command"),
+        news=field("cohort", "news"),
         status=FOLDER + "/status/cohort-{name}",
     threads: field("cohort", "threads")
     resources:
@@ -66,6 +67,8 @@ rule cohort:  # Simulates a phantom cohort.
         mem_mb=field("cohort", "mem_mb"),
         runtime=field("cohort", "runtime"),
         **PARTITION,
+    message:
+        "{params.news}"
     shell:
         SHELL
 
@@ -79,6 +82,7 @@ rule store:  # Packs a cohort.
         FOLDER + "/logs/store-{name}.log",
     params:
         command=field("store", "command"),
+        news=field("store", "news"),
         status=FOLDER + "/status/store-{name}",
     threads: field("store", "threads")
     resources:
@@ -86,6 +90,8 @@ rule store:  # Packs a cohort.
         mem_mb=field("store", "mem_mb"),
         runtime=field("store", "runtime"),
         **PARTITION,
+    message:
+        "{params.news}"
     shell:
         SHELL
 
@@ -99,6 +105,7 @@ rule run:  # Trains one network from one seed and scores it; a run that starts f
         FOLDER + "/logs/run-{name}.log",
     params:
         command=field("run", "command"),
+        news=field("run", "news"),
         status=FOLDER + "/status/run-{name}",
     threads: field("run", "threads")
     resources:
@@ -106,6 +113,8 @@ rule run:  # Trains one network from one seed and scores it; a run that starts f
         mem_mb=field("run", "mem_mb"),
         runtime=field("run", "runtime"),
         **PARTITION,
+    message:
+        "{params.news}"
     shell:
         SHELL
 
@@ -119,6 +128,7 @@ rule evaluation:  # Runs a trained network on whole videos.
         FOLDER + "/logs/evaluation-{name}.log",
     params:
         command=field("evaluation", "command"),
+        news=field("evaluation", "news"),
         status=FOLDER + "/status/evaluation-{name}",
     threads: field("evaluation", "threads")
     resources:
@@ -126,6 +136,8 @@ rule evaluation:  # Runs a trained network on whole videos.
         mem_mb=field("evaluation", "mem_mb"),
         runtime=field("evaluation", "runtime"),
         **PARTITION,
+    message:
+        "{params.news}"
     shell:
         SHELL
 
@@ -139,6 +151,7 @@ rule notebook:  # Executes a notebook.
         FOLDER + "/logs/notebook-{name}.log",
     params:
         command=field("notebook", "command"),
+        news=field("notebook", "news"),
         status=FOLDER + "/status/notebook-{name}",
     threads: field("notebook", "threads")
     resources:
@@ -146,6 +159,8 @@ rule notebook:  # Executes a notebook.
         mem_mb=field("notebook", "mem_mb"),
         runtime=field("notebook", "runtime"),
         **PARTITION,
+    message:
+        "{params.news}"
     shell:
         SHELL
 
@@ -159,6 +174,7 @@ rule book:  # Renders the pages; one that lacks something is a note, and the job
         FOLDER + "/logs/book.log",
     params:
         command=JOBS["book"]["command"],
+        news=JOBS["book"]["news"],
         status=FOLDER + "/status/book",
     threads: JOBS["book"]["threads"]
     resources:
@@ -166,5 +182,7 @@ rule book:  # Renders the pages; one that lacks something is a note, and the job
         mem_mb=JOBS["book"]["mem_mb"],
         runtime=JOBS["book"]["runtime"],
         **PARTITION,
+    message:
+        "{params.news}"
     shell:
         SHELL

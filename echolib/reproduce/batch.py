@@ -27,7 +27,7 @@ from echolib.errors import ConfigError, EcholibError
 from echolib.files import write_json
 from echolib.hardware import cores
 from echolib.reproduce import devices
-from echolib.reproduce.plan import Plan, Step, make_plan
+from echolib.reproduce.plan import Plan, Step
 from echolib.reproduce.plan_report import report
 from echolib.reproduce.workspace import Workspace
 
@@ -56,6 +56,7 @@ class Job:
 
     Attributes:
         id, rule, name: of the step; ``rule`` is its kind.
+        news: what Snakemake says when it begins: the step in words, and the ledger's reason for it.
         command: for a shell, in the checkout.
         needs: ids of the jobs before it, in this call.
         threads, gpu, mem_mb, runtime: the cores, GPUs, MB and minutes that it asks for.
@@ -65,6 +66,7 @@ class Job:
     id: str
     rule: str
     name: str
+    news: str
     command: str
     needs: tuple[str, ...]
     threads: int
@@ -124,7 +126,7 @@ def run_batch(profile: str, options: Options) -> Path:
 
 def prepare(workspace: Workspace, folder: Path, options: Options) -> tuple[Plan, list[Job]]:
     """Plan, and write ``folder/jobs.json`` for the Snakefile; markers of an earlier call in ``folder`` are removed."""
-    plan = make_plan(workspace)
+    plan = _plan(workspace)
     jobs = jobs_of(plan, settled(options))
     shutil.rmtree(folder, ignore_errors=True)
     write_json(folder / "jobs.json", [asdict(job) for job in jobs])
@@ -148,8 +150,8 @@ def jobs_of(plan: Plan, options: Options) -> list[Job]:
         gpu = options.gpu if step.kind in ON_GPU else 0
         threads = options.threads if step.kind in (*ON_GPU, "cohort") else 1
         needs = tuple(need for need in step.needs if need in pending)
-        out.append(Job(step.id, step.kind, step.name, _command(step, plan.profile, gpu), needs, threads, gpu, memory, minutes,
-                       options.partition))
+        out.append(Job(step.id, step.kind, step.name, f"{step.id}  {step.label}: {step.why}", _command(step, plan.profile, gpu),
+                       needs, threads, gpu, memory, minutes, options.partition))
     return out
 
 
@@ -197,6 +199,12 @@ def describe(plan: Plan, folder: Path, failed: dict[str, str]) -> str:
     return "\n".join(lines)
 
 
+def _plan(workspace: Workspace) -> Plan:
+    from echolib.reproduce.planner import make_plan  # seconds: it brings the networks along
+
+    return make_plan(workspace)
+
+
 def _command(step: Step, profile: str, gpu: int) -> str:
     echolib = [sys.executable, "-m", "echolib"]
     words = [*echolib, "pages"] if step.kind == "book" else [*echolib, VERBS[step.kind], step.name]
@@ -209,7 +217,7 @@ def _snakemake(workspace: Workspace, folder: Path, options: Options, lock: int) 
     """Run Snakemake on the jobs of a call; its exit status."""
     words = [sys.executable, "-m", "snakemake", "--snakefile", "Snakefile", "--directory", ".", "--config",
              f"profile={workspace.profile.name}", f"folder={folder.relative_to(workspace.root).as_posix()}",
-             "--keep-going", "--nolock", "--rerun-triggers", "input", "--scheduler", "greedy", "--quiet", "host"]
+             "--keep-going", "--nolock", "--rerun-triggers", "input", "--scheduler", "greedy", "--quiet", "host", "reason"]
     if options.executor == "local":
         slots = max(1, len(devices.visible()) * devices.per_device()) if options.gpu else 1
         words += ["--cores", str(max(cores(), options.jobs * options.threads)), "--jobs", str(options.jobs),

@@ -20,8 +20,8 @@ def plan_command(profile: ProfileName = "smoke", as_json: Annotated[bool, typer.
                  engine: Engine = None) -> None:
     """Say beforehand what making the book will compute, what is taken from records, what is stale and why, and the cost."""
     choose_engine(engine)
-    from echolib.reproduce.plan import make_plan
     from echolib.reproduce.plan_report import report
+    from echolib.reproduce.planner import make_plan
     from echolib.reproduce.workspace import Workspace
 
     made = make_plan(Workspace.open(profile), rate=None if rate is None else rate * 1e9)
@@ -30,7 +30,7 @@ def plan_command(profile: ProfileName = "smoke", as_json: Annotated[bool, typer.
 
 def cohort_command(name: CohortName, profile: ProfileName = "smoke") -> None:
     """Simulate one phantom cohort of a profile; finished studies are kept."""
-    from echolib.reproduce.plan import cohort_named
+    from echolib.reproduce.planner import cohort_named
     from echolib.reproduce.workspace import Workspace
 
     workspace = Workspace.open(profile)
@@ -40,7 +40,7 @@ def cohort_command(name: CohortName, profile: ProfileName = "smoke") -> None:
 
 def store_command(name: CohortName, profile: ProfileName = "smoke") -> None:
     """Pack one cohort of a profile into its store, simulating it first where it is missing."""
-    from echolib.reproduce.plan import cohort_named
+    from echolib.reproduce.planner import cohort_named
     from echolib.reproduce.workspace import Workspace
 
     workspace = Workspace.open(profile)

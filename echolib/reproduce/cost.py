@@ -26,6 +26,7 @@ from echolib.hardware import cores
 from echolib.reproduce.counts import PAPER_FRAMES
 from echolib.reproduce.evaluations import EvaluationSpec
 from echolib.reproduce.ledger import Record, read_record
+from echolib.reproduce.plan import Cost
 from echolib.reproduce.provenance import hardware
 
 #: Studies with tracings by split, of the real data sets.
@@ -43,16 +44,6 @@ PACK_SECONDS = 0.0003
 SHARE = {"cpu": 0.4, "cuda": 0.1}
 #: Traced frames of a study: end-diastole and end-systole.
 TRACED = 2
-
-
-@dataclass(frozen=True)
-class Cost:
-    """An estimate: seconds on this machine, bytes that stay on disk, where it comes from, and bytes of memory of a network."""
-
-    seconds: float
-    disk: int
-    source: str
-    memory: int = 0
 
 
 def studies(data: DataSpec) -> dict[str, int]:
@@ -101,12 +92,13 @@ class Estimator:
         records: finished runs to learn from.
         rate: operations per second of a matrix product on the machine that will compute; None: measured here when asked for.
         device: ``cpu`` or ``cuda``.
+        rates: those measured here so far, by precision.
     """
 
     records: list[Record]
     rate: float | None = None
     device: str = "cpu"
-    _rates: dict[str, float] = field(default_factory=dict, repr=False)
+    rates: dict[str, float] = field(default_factory=dict)
     _counts: dict[tuple, tuple[float, int]] = field(default_factory=dict, repr=False)
 
     def run(self, spec: RunSpec) -> Cost:
@@ -145,9 +137,9 @@ class Estimator:
         """The rate of matrix products that the arithmetic uses, operations per second."""
         if self.rate is not None:
             return self.rate
-        if precision not in self._rates:
-            self._rates[precision] = matrix_rate(self.device, precision)
-        return self._rates[precision]
+        if precision not in self.rates:
+            self.rates[precision] = matrix_rate(self.device, precision)
+        return self.rates[precision]
 
     def _per_frame(self, spec: RunSpec) -> tuple[float, str]:
         """Seconds per trained frame, and the kind of estimate."""

@@ -17,7 +17,6 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 
 from echolib.errors import EcholibError
 from echolib.files import locked, write_atomic
-from echolib.models.imagenet import check_obtainable
 from echolib.reproduce import evaluations, overview, scorecard, speed
 from echolib.reproduce.book import assemble, build
 from echolib.reproduce.contents import NOTEBOOKS, check, needs, parameters, source, title
@@ -146,8 +145,12 @@ def _data(making: _Making) -> None:
     """Cohort and store. Without them there is no page at all, so an error here ends it."""
     profile = making.workspace.profile
     pages = [name for name in NOTEBOOKS if name not in making.failed]
-    for name in sorted({s.model.name for page in pages for s in needs(page, profile).runs if s.model.imagenet}):
-        check_obtainable(name)
+    pretrained = sorted({s.model.name for page in pages for s in needs(page, profile).runs if s.model.imagenet})
+    if pretrained:
+        from echolib.models.imagenet import check_obtainable  # seconds, for the profiles that start from ImageNet weights
+
+        for name in pretrained:
+            check_obtainable(name)
     store = making.ledger.store
     making.say(f"store: {len(store.studies)} studies, data fingerprint {store.fingerprint[:16]}")
     for finding in store.report.itertuples():

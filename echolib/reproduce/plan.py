@@ -12,27 +12,20 @@ were. A step is one of
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
-from hashlib import sha256
-
-import torch
-
-from echolib.config import DataSpec, RunSpec
-from echolib.data import camus, echonet
-from echolib.errors import ConfigError, DataError, EcholibError, RecordError
-from echolib.reproduce import contents, evaluations
-from echolib.reproduce.cost import Cost, Estimator, known_records, studies
-from echolib.reproduce.evaluations import EvaluationSpec
-from echolib.reproduce.ledger import Ledger, Record, read_record
-from echolib.reproduce.make import notebook_inputs
-from echolib.reproduce.notebooks import is_current
-from echolib.reproduce.workspace import Workspace
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 #: States in which a step needs no work.
 FINISHED = ("done", "kept")
-#: Last table of a simulated cohort: a folder without it is unfinished.
-_LAST = {"echonet": "FileList.csv", "camus": "database_split/subgroup_testing.txt"}
+
+
+class Cost(NamedTuple):
+    """An estimate: seconds on this machine, bytes that stay on disk, where it comes from, and bytes of memory of a network."""
+
+    seconds: float
+    disk: int
+    source: str
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,13 +59,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """All steps in an order that respects ``needs``, and the pages that cannot be made at all with the reason."""
+    """All steps in an order that respects ``needs``, and the pages that cannot be made at all with the reason.
+
+    ``arithmetic`` says what the estimates rest on that rest on no record.
+    """
 
     profile: str
     purpose: str
     steps: tuple[Step, ...]
     problems: dict[str, str]
-    rates: dict[str, float] = field(default_factory=dict)
+    arithmetic: str = ""
 
     @property
     def pending(self) -> list[Step]:
@@ -89,199 +85,6 @@ class Plan:
 
     def as_json(self) -> str:
         """The plan for programs."""
-        return json.dumps(asdict(self) | {"seconds": self.seconds(), "disk": self.disk()}, indent=1, ensure_ascii=False)
-
-
-def cohort_name(data: DataSpec) -> str:
-    """A name for a cohort, such as ``echonet-arrhythmia-1f2e3d4c``; ``echonet-real-...`` for a data set."""
-    kind = "real" if data.phantom is None else data.phantom.preset
-    return f"{data.layout}-{kind}-{sha256(data.model_dump_json().encode()).hexdigest()[:8]}"
-
-
-def cohort_named(workspace: Workspace, name: str) -> DataSpec:
-    """The cohort of a profile that :func:`cohort_name` gives this name.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    found = {cohort_name(d): d for d in contents.cohorts(workspace.profile, wanted(workspace)[0].values())}
-    if name not in found:
-        raise ConfigError(f"profile {workspace.profile.name!r} reads no cohort {name!r}; its cohorts: {', '.join(found)}")
-    return found[name]
-
-
-def wanted(workspace: Workspace) -> tuple[dict[str, contents.Needs], dict[str, str]]:
-    """What each page of the book needs, and the pages that cannot be made at all with the reason."""
-    needs, problems = {}, {}
-    for name in contents.NOTEBOOKS:
-        try:
-            contents.check(name, workspace.root, workspace.profile)
-            needs[name] = contents.needs(name, workspace.profile)
-        except EcholibError as error:
-            problems[name] = str(error)
-    return needs, problems
-
-
-def make_plan(workspace: Workspace, *, rate: float | None = None) -> Plan:
-    """The plan of a profile.
-
-    Args:
-        workspace: the profile's folders.
-        rate: operations per second of matrix products on the machine that will compute; None: this one, as measured.
-    """
-    return _Planner(workspace, rate).plan()
-
-
-class _Planner:
-    """Collects the steps of one plan."""
-
-    def __init__(self, workspace: Workspace, rate: float | None) -> None:
-        self.workspace = workspace
-        self.ledger = Ledger(workspace, say=lambda text: None, progress=False, computes=False)
-        self.estimator = Estimator(known_records(workspace.root), rate, "cuda" if torch.cuda.is_available() else "cpu")
-        self.needs, self.problems = wanted(workspace)
-        self.steps: dict[str, Step] = {}
-
-    def plan(self) -> Plan:
-        """Data, runs, evaluations, notebooks, book."""
-        for data in contents.cohorts(self.workspace.profile, self.needs.values()):
-            self._data(data)
-        runs = {}
-        for page, needs in self.needs.items():
-            for spec in [s for run in (*needs.runs, *(e.run for e in needs.evaluations if e.run)) for s in contents.chain(run)]:
-                runs.setdefault(spec.key, (spec, []))[1].append(page)
-        self.leftovers = self._leftovers(runs)
-        for spec, pages in runs.values():
-            self._add(self._run(spec), pages)
-        for page, needs in self.needs.items():
-            for one in needs.evaluations:
-                self._add(self._evaluation(one), [page])
-        self._drop_unneeded(runs)
-        for page in contents.NOTEBOOKS:
-            self._notebook(page)
-        last = tuple(s.id for s in self.steps.values() if s.kind == "notebook")
-        self._add(Step("book", "book", "book", "pages", "to do", "rendered again where anything in them changed", needs=last))
-        return Plan(self.workspace.profile.name, self.workspace.profile.purpose, tuple(self.steps.values()), self.problems,
-                    dict(self.estimator._rates) if self.estimator.rate is None else {"given": self.estimator.rate})
-
-    def _add(self, step: Step, pages: Iterable[str] = ()) -> None:
-        known = self.steps.get(step.id)
-        self.steps[step.id] = replace(known or step, pages=tuple(dict.fromkeys([*(known.pages if known else ()), *pages])))
-
-    def _data(self, data: DataSpec) -> None:
-        """Cohort and store; the fingerprint of a cohort that is here becomes known to the ledger."""
-        name, counts = cohort_name(data), ", ".join(f"{n} {split}" for split, n in studies(data).items() if n)
-        label, needs, why, state = f"{data.layout}: {counts}", (), "", "to do"
-        if data.phantom is not None:
-            needs = (f"cohort-{name}",)
-            here = (self.workspace.cohort_dir(data) / _LAST[data.layout]).is_file()
-            self._add(Step(needs[0], "cohort", name, f"simulate {label}", "done" if here else "to do",
-                           "simulated" if here else "not simulated yet", cost=None if here else self.estimator.cohort(data)))
-            why = "" if here else "the cohort is not simulated yet"
-        if not why:
-            state, why = self._store(data)
-        self._add(Step(f"store-{name}", "store", name, f"pack {label}", state, why, needs=needs,
-                       cost=None if state == "done" else self.estimator.store(data)))
-
-    def _store(self, data: DataSpec) -> tuple[str, str]:
-        try:
-            cohort = {"echonet": echonet.read, "camus": camus.read}[data.layout](self.workspace.cohort_dir(data))
-        except ConfigError as error:  # the folder of a real data set is not named
-            return "to do", str(error)
-        except DataError as error:
-            return "broken", str(error)
-        self.ledger.fingerprints[data.model_dump_json()] = cohort.fingerprint
-        packed = (self.workspace.store_dir(data, cohort) / "manifest.json").is_file()
-        return ("done", "packed") if packed else ("to do", "not packed yet")
-
-    def _run(self, spec: RunSpec) -> Step:
-        state, why = self._state(spec, self.workspace.run_dir(spec), lambda: self.ledger.state(spec))
-        if why == "not run yet" and spec.label in self.leftovers:
-            why = _spec_changed(spec, self.leftovers[spec.label])
-        needs = (f"store-{cohort_name(spec.data)}", *((f"run-{spec.init.key}",) if spec.init else ()))
-        return Step(f"run-{spec.key}", "run", spec.key, spec.label, state, why, spec.seed, needs,
-                    cost=None if state in FINISHED else self.estimator.run(spec))
-
-    def _evaluation(self, spec: EvaluationSpec) -> Step:
-        state, why = self._state(spec, evaluations.folder_of(self.ledger, spec), lambda: evaluations.state(self.ledger, spec))
-        run = f"run-{spec.run.key}" if spec.run else None
-        if state == "done" and run and self.steps[run].state not in FINISHED:
-            state, why = "to do", "its run has to be made first"
-        needs = (f"store-{cohort_name(spec.data)}", *((run,) if run else ()))
-        return Step(f"evaluation-{spec.key}", "evaluation", spec.key, spec.label, state, why, spec.run.seed if spec.run else None,
-                    needs, cost=None if state in FINISHED else self.estimator.evaluation(spec))
-
-    def _state(self, spec: RunSpec | EvaluationSpec, folder, ask) -> tuple[str, str]:
-        """(state, why); ``ask`` asks the ledger."""
-        here = (folder / "record.json").is_file()
-        if spec.data.model_dump_json() not in self.ledger.fingerprints:
-            why = "its data are not here yet; if they come out the same, the record counts" if here else "not run yet"
-            return ("check" if here else "to do"), why
-        try:
-            record, why = ask()
-        except RecordError as error:
-            return "broken", str(error)
-        if record is None:
-            return "to do", why
-        return ("done", why) if here else ("kept", f"taken from results/: {why}")
-
-    def _drop_unneeded(self, runs: dict) -> None:
-        """A first stage that is not there is not made for a second stage that is."""
-        wanted_keys = {s.key for n in self.needs.values() for s in n.runs}
-        for spec, _ in reversed(list(runs.values())):
-            users = [s for s in self.steps.values() if f"run-{spec.key}" in s.needs]
-            if spec.key not in wanted_keys and users and all(s.state in FINISHED for s in users):
-                if self.steps[f"run-{spec.key}"].state not in FINISHED:
-                    del self.steps[f"run-{spec.key}"]
-        for step in list(self.steps.values()):
-            self.steps[step.id] = replace(step, needs=tuple(n for n in step.needs if n in self.steps))
-
-    def _notebook(self, page: str) -> None:
-        if page in self.problems:
-            return
-        needs = self.needs[page]
-        before = [f"run-{s.key}" for s in needs.runs] + [f"evaluation-{s.key}" for s in needs.evaluations]
-        before = (f"store-{cohort_name(self.workspace.profile.echonet)}", *before)
-        open_ones = [i for i in before if self.steps[i].state not in FINISHED]
-        state, why = "to do", f"waits for {len(open_ones)} of {len(before)} steps"
-        if not open_ones:
-            out, given = self.workspace.build / "notebooks" / f"{page}.ipynb", contents.parameters(page, self.workspace.profile)
-            try:
-                inputs = notebook_inputs(self.ledger, page)
-                current, why = is_current(contents.source(page, self.workspace.root), out, given, inputs)
-                state = "done" if current else "to do"
-            except RecordError as error:  # a record that changed while we looked
-                why = str(error)
-        self._add(Step(f"notebook-{page}", "notebook", page, contents.title(page, self.workspace.root), state, why,
-                       needs=before, pages=(page,)))
-
-    def _leftovers(self, runs: dict) -> dict[str, list[Record]]:
-        """Finished runs that no page asks for any more, by label: what a changed specification leaves behind."""
-        found: dict[str, list[Record]] = {}
-        for path in sorted((self.workspace.build / "runs").glob("*/record.json")):
-            if path.parent.name not in runs:
-                try:
-                    record = read_record(path)
-                except RecordError:  # nothing asks for it, so it stops nothing
-                    continue
-                found.setdefault(record.spec.label, []).append(record)
-        return found
-
-
-def _spec_changed(spec: RunSpec, leftovers: list[Record]) -> str:
-    """In which options a run differs from the nearest one of the same label."""
-    new = dict(_flat(spec.model_dump(mode="json")))
-    olds = {record.key: dict(_flat(record.spec.model_dump(mode="json"))) for record in leftovers}
-    differ = {key: sorted(k for k in new.keys() | old.keys() if new.get(k) != old.get(k)) for key, old in olds.items()}
-    key = min(differ, key=lambda k: (len(differ[k]), k))
-    names, old = differ[key], olds[key]
-    shown = ", ".join(f"{n} {old.get(n)} -> {new.get(n)}" for n in names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"the specification changed since {key}: {shown}"
-
-
-def _flat(value: object, prefix: str = "") -> Iterable[tuple[str, object]]:
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _flat(item, f"{prefix}.{key}" if prefix else key)
-    else:
-        yield prefix, str(value)
+        steps = [asdict(step) | {"cost": step.cost and step.cost._asdict()} for step in self.steps]
+        whole = asdict(self) | {"steps": steps, "seconds": self.seconds(), "disk": self.disk()}
+        return json.dumps(whole, indent=1, ensure_ascii=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from echolib.reproduce.cost import SHARE
 from echolib.reproduce.plan import FINISHED, Plan, Step
 
 _TITLES = {"cohort": "Cohorts", "store": "Stores", "run": "Runs", "evaluation": "Evaluations of whole videos",
@@ -66,14 +65,5 @@ def _summary(plan: Plan) -> list[str]:
                  "without executing notebooks and rendering pages.")
     sources = Counter(s.cost.source for s in todo if s.kind in ("run", "evaluation"))
     for source, count in sources.items():
-        lines.append(f"  {count} estimates {source}" + (f" ({_arithmetic(plan)})" if source == "arithmetic" else ""))
-    if sources["arithmetic"] and "given" not in plan.rates:
-        lines.append("  For another machine: --rate GFLOPS, its rate of matrix products in the profile's precision.")
+        lines.append(f"  {count} estimates {source}" + (f": {plan.arithmetic}" if source == "arithmetic" else ""))
     return lines
-
-
-def _arithmetic(plan: Plan) -> str:
-    rates = ", ".join(f"{rate / 1e9:,.0f} GFLOP/s" + ("" if name == "given" else f" measured for {name}")
-                      for name, rate in plan.rates.items())
-    shares = " or ".join(f"{share:.0%} on a {device}" for device, share in (("processor", SHARE["cpu"]), ("GPU", SHARE["cuda"])))
-    return f"3 x the operations of a forward pass, at {shares}, of the rate of matrix products: {rates or 'not needed'}"
