@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import warnings
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +64,9 @@ def show(figure: Figure, caption: str, alt: str, data: pd.DataFrame | None = Non
 
 def _saved(figure: Figure, kind: str, metadata: dict) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format=kind, bbox_inches="tight", metadata=metadata)
+    with warnings.catch_warnings():  # a figure whose labels leave its axes no room is seen to be so; the remark names a path
+        warnings.filterwarnings("ignore", message="constrained_layout not applied")
+        figure.savefig(stream, format=kind, bbox_inches="tight", metadata=metadata)
     return stream.getvalue()
 
 
