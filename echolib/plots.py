@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import html
 import io
-import warnings
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
