@@ -7,85 +7,37 @@ import shutil
 from pathlib import Path
 
 import pytest
-from nbformat import write as write_notebook
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from typer.testing import CliRunner
 
-from echolib import models
 from echolib.cli import app
 from echolib.config import DataSpec, PhantomSpec
 from echolib.errors import ConfigError
 from echolib.reproduce import contents, cost, planner
 from echolib.reproduce import ledger as ledger_module
-from echolib.reproduce.experiments import Experiment
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.plan import Cost
 from echolib.reproduce.plan_report import hours, report, size, stale
 from echolib.reproduce.planner import make_plan
 from echolib.reproduce.workspace import Workspace
 from echolib.training.batches import ClipBatches
-
-PROFILE = """name: tiny
-purpose: a test
-quotable: false
-seeds: [0]
-echonet: {layout: echonet, size: 32, channels: 1, phantom: {train: 3, val: 1, test: 1, frames: [32, 34]}}
-width: 0.125
-clip_3d: {frames: 16, period: 1}
-pretrain: {epochs: 1, batch: 2}
-segment: {epochs: 2, batch: 4, lr: 0.001}
-framewise: {epochs: 1, batch: 2}
-bootstrap: 200
-"""
-
-
-def entry(name: str, published: str = "simlvseg_table1", **runs) -> Experiment:
-    return Experiment(id=name, paper="simlvseg", number="Table 0", title="t", published=published, notebook=name,
-                      groups=lambda profile, seed: {model: profile.segment_run(model, seed=seed, pretrained=pretrained)
-                                                    for model, pretrained in runs.items()}, cells=lambda profile: [])
+from tests.reproduce.small import PROFILE, entry, two_pages, write_checkout
 
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory) -> Path:
     """A checkout whose cohort is simulated and packed."""
-    root = tmp_path_factory.mktemp("checkout")
-    (root / "profiles").mkdir()
-    (root / "pyproject.toml").touch()
-    (root / "profiles" / "tiny.yml").write_text(PROFILE)
-    for name in ("one", "two"):
-        book = new_notebook(cells=[new_markdown_cell(f"# Page {name}"),
-                                   new_code_cell('profile: str = "tiny"', metadata={"tags": ["parameters"]})])
-        (root / "notebooks").mkdir(exist_ok=True)
-        write_notebook(book, root / "notebooks" / f"{name}.ipynb")
+    root = write_checkout(tmp_path_factory.mktemp("small") / "checkout")
     Workspace.open("tiny", root).store("echonet", workers=1, progress=False)
     return root
 
 
 @pytest.fixture
 def workspace(simulated, tmp_path, monkeypatch) -> Workspace:
-    """A copy of it with two pages: ``one`` needs a pre-trained 3D U-Net, ``two`` a frame-wise network. Training takes no time."""
+    """A copy of it with two pages."""
     root = tmp_path / "checkout"
     shutil.copytree(simulated, root)
-    monkeypatch.setattr(contents, "NOTEBOOKS", ("one", "two"))
-    monkeypatch.setattr(contents, "BESIDES", {})
-    registry = {"one": entry("one", unet3d=True), "two": entry("two", nnunet2d=False)}
-    monkeypatch.setattr(contents, "REGISTRY", registry)
-
-    def train(spec, store, folder, **_):
-        net = models.build(spec.model.name, width=spec.model.width, frames=spec.clip.frames, size=spec.data.size,
-                           out_channels=3 if spec.task == "reconstruct" else 1, seed=0)
-        models.save_weights(net, folder / "weights.safetensors", {})
-        return ledger_outcome(spec)
-
-    monkeypatch.setattr(ledger_module, "train_segment", train)
-    monkeypatch.setattr(ledger_module, "train_reconstruct", train)
+    two_pages(monkeypatch)
     return Workspace.open("tiny", root)
-
-
-def ledger_outcome(spec):
-    from echolib.training.engine import Outcome
-
-    return Outcome(best_epoch=1, best_score=0.5, steps=cost.steps(spec), seconds=10.0, weights=Path("weights.safetensors"))
 
 
 def run_all(workspace: Workspace) -> None:
