@@ -43,6 +43,7 @@ EXECUTORS = ("local", "slurm")
 #: What a job's marker says -> what happened.
 KILLED = {"137": "was killed (signal 9): for lack of memory, or by the scheduler",
           "143": "was ended (signal 15): by the scheduler, perhaps at its time limit",
+          "": "did not begin: the scheduler refused it, or ended it at once",
           "began": "was ended from outside before it could say why: by the scheduler, or with the batch"}
 
 
@@ -118,7 +119,7 @@ def run_batch(profile: str, options: Options) -> Path:
         if "book" not in _marks(folder):  # a job before it failed: the other pages are built all the same
             write_json(folder / "jobs.json", [asdict(replace(jobs[-1], needs=()))])
             _snakemake(workspace, folder, options, lock)
-        failed = {i: mark for i, mark in _marks(folder).items() if mark != "0"}
+        failed = failures(folder, jobs)
         if failed or status:
             raise BatchFailed(describe(plan, folder.relative_to(workspace.root), failed))
     return workspace.build.relative_to(workspace.root) / "html" / "index.html"
@@ -174,6 +175,13 @@ def settled(options: Options) -> Options:
         raise ConfigError("a GPU was asked for and none is visible here; expected --gpu 0")
     jobs = options.jobs or (max(1, slots) if here else 100)
     return replace(options, jobs=jobs, gpu=min(gpu, 1), threads=options.threads or (max(1, cores() // jobs) if here else 4))
+
+
+def failures(folder: Path, jobs: list[Job]) -> dict[str, str]:
+    """Marker by id, of the jobs that did not end well; "" of one that could have begun and did not."""
+    marks = _marks(folder)
+    ready = [job.id for job in jobs if all((folder / "done" / need).exists() for need in job.needs)]
+    return {job.id: marks.get(job.id, "") for job in jobs if marks.get(job.id, "" if job.id in ready else "0") != "0"}
 
 
 def describe(plan: Plan, folder: Path, failed: dict[str, str]) -> str:

@@ -131,6 +131,19 @@ def test_only_the_batch_process_is_killed_and_the_next_call_waits(tmp_path):
     assert not [line for line in journal(root) if line.startswith("again")]
 
 
+def test_a_job_that_the_scheduler_ends_before_it_begins_is_named(tmp_path):
+    jobs = jobs_of(small_plan(), settled(Options(executor="slurm")))
+    (tmp_path / "status").mkdir()
+    assert batch.failures(tmp_path, jobs) == {"run-k2": ""}, "what waits for it did not fail by itself"
+    (tmp_path / "status" / "run-k2").write_text("began\n")
+    (tmp_path / "status" / "book").write_text("2\n")
+    assert batch.failures(tmp_path, jobs) == {"run-k2": "began", "book": "2"}
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "book.log").write_text("[ 3 s] pages\necholib: 1 pages were not made\n")
+    text = batch.describe(small_plan(), tmp_path, {"run-k2": "", "book": "2"})
+    assert "run-k2 (two) did not begin" in text and "book (pages) failed (status 2): 1 pages were not made" in text
+
+
 # -- which jobs ------------------------------------------------------------------------------------------------------
 
 def small_plan() -> Plan:
