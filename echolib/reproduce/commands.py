@@ -17,6 +17,9 @@ CohortName = Annotated[str, typer.Argument(help="a name that `echolib plan --jso
 def plan_command(profile: ProfileName = "smoke", as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
                  rate: Annotated[float | None, typer.Option(min=1, help="GFLOP/s of matrix products on the machine that will "
                                                                         "compute; default: measured here")] = None,
+                 share: Annotated[float | None, typer.Option(min=0.001, max=1, help="share of that rate that training reaches; "
+                                                                                   "default: 0.4 on a processor, 0.1 on a "
+                                                                                   "GPU, of this machine's kind")] = None,
                  engine: Engine = None) -> None:
     """Say beforehand what making the book will compute, what is taken from records, what is stale and why, and the cost."""
     choose_engine(engine)
@@ -24,7 +27,7 @@ def plan_command(profile: ProfileName = "smoke", as_json: Annotated[bool, typer.
     from echolib.reproduce.planner import make_plan
     from echolib.reproduce.workspace import Workspace
 
-    made = make_plan(Workspace.open(profile), rate=None if rate is None else rate * 1e9)
+    made = make_plan(Workspace.open(profile), rate=None if rate is None else rate * 1e9, share=share)
     print(made.as_json() if as_json else report(made))
 
 

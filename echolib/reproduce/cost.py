@@ -92,12 +92,14 @@ class Estimator:
         records: finished runs to learn from.
         rate: operations per second of a matrix product on the machine that will compute; None: measured here when asked for.
         device: ``cpu`` or ``cuda``.
+        share: of that rate that training reaches; None: :data:`SHARE` of this machine's device.
         rates: those measured here so far, by precision.
     """
 
     records: list[Record]
     rate: float | None = None
     device: str = "cpu"
+    share: float | None = None
     rates: dict[str, float] = field(default_factory=dict)
     _counts: dict[tuple, tuple[float, int]] = field(default_factory=dict, repr=False)
 
@@ -133,6 +135,10 @@ class Estimator:
         total = sum(studies(data).values()) * frames_per_study(data)
         return Cost(PACK_SECONDS * total, int(total * data.size**2 * data.channels), "arithmetic")
 
+    def share_of(self) -> float:
+        """The share of the rate of matrix products that the arithmetic uses."""
+        return SHARE[self.device] if self.share is None else self.share
+
     def rate_of(self, precision: str) -> float:
         """The rate of matrix products that the arithmetic uses, operations per second."""
         if self.rate is not None:
@@ -155,7 +161,7 @@ class Estimator:
             where = "on this machine" if here else f"on {used[0].provenance.hardware}"
             return seconds / work, f"measured {where}"
         operations = 3 * self._count(spec)[0]
-        return operations / (SHARE[self.device] * self.rate_of(spec.precision)), "arithmetic"
+        return operations / (self.share_of() * self.rate_of(spec.precision)), "arithmetic"
 
     def _count(self, spec: RunSpec) -> tuple[float, int]:
         """(operations of a forward pass per frame, parameters)."""

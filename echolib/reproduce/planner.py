@@ -15,7 +15,7 @@ from echolib.config import DataSpec, RunSpec
 from echolib.data import camus, echonet
 from echolib.errors import ConfigError, DataError, EcholibError, RecordError
 from echolib.reproduce import contents, evaluations
-from echolib.reproduce.cost import SHARE, Estimator, known_records, studies
+from echolib.reproduce.cost import Estimator, known_records, studies
 from echolib.reproduce.evaluations import EvaluationSpec
 from echolib.reproduce.ledger import Ledger, Record, read_record
 from echolib.reproduce.make import notebook_inputs
@@ -57,23 +57,25 @@ def wanted(workspace: Workspace) -> tuple[dict[str, contents.Needs], dict[str, s
     return needs, problems
 
 
-def make_plan(workspace: Workspace, *, rate: float | None = None) -> Plan:
+def make_plan(workspace: Workspace, *, rate: float | None = None, share: float | None = None) -> Plan:
     """The plan of a profile.
 
     Args:
         workspace: the profile's folders.
         rate: operations per second of matrix products on the machine that will compute; None: this one, as measured.
+        share: of that rate that training reaches; None: ``cost.SHARE``.
     """
-    return _Planner(workspace, rate).plan()
+    return _Planner(workspace, rate, share).plan()
 
 
 class _Planner:
     """Collects the steps of one plan."""
 
-    def __init__(self, workspace: Workspace, rate: float | None) -> None:
+    def __init__(self, workspace: Workspace, rate: float | None, share: float | None) -> None:
         self.workspace = workspace
         self.ledger = Ledger(workspace, say=lambda text: None, progress=False, computes=False)
-        self.estimator = Estimator(known_records(workspace.root), rate, "cuda" if torch.cuda.is_available() else "cpu")
+        self.estimator = Estimator(known_records(workspace.root), rate, "cuda" if torch.cuda.is_available() else "cpu",
+                                   share)
         self.needs, self.problems = wanted(workspace)
         self.steps: dict[str, Step] = {}
 
@@ -228,6 +230,5 @@ def _arithmetic(estimator: Estimator) -> str:
         rates = [f"{estimator.rate / 1e9:,.0f} GFLOP/s, as given"]
     if not rates:
         return ""
-    kind = {"cpu": "processor", "cuda": "GPU"}[estimator.device]
-    return (f"3 x the operations of a forward pass, at {SHARE[estimator.device]:.0%} (of a {kind}) of the rate of matrix "
-            f"products: {', '.join(rates)}; another machine: --rate GFLOPS")
+    return (f"3 x the operations of a forward pass, at {estimator.share_of():.0%} of the rate of matrix products, "
+            f"{', '.join(rates)}; another machine: --rate and --share")

@@ -174,6 +174,7 @@ def test_arithmetic_follows_the_rate_that_is_given(workspace):
     spec = contents.needs("two", workspace.profile).runs[0]
     slow, fast = (cost.Estimator([], rate=rate).run(spec) for rate in (1e9, 2e9))
     assert slow.seconds == pytest.approx(2 * fast.seconds) and slow.source == "arithmetic"
+    assert cost.Estimator([], rate=1e9, share=0.1).run(spec).seconds == pytest.approx(4 * slow.seconds)
     per_frame = cost.Estimator([], rate=1e9)._count(spec)[0]
     assert slow.seconds == pytest.approx(3 * per_frame / (0.4 * 1e9) * (6 + 2 / 3 + 2 / 3))
 
