@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(command, clips, tmp_pat
 def saved(tmp_path):
     model = models.build("unet3d_s", width=0.1, frames=16, size=112, seed=3)
     save_segmenter(model, tmp_path / "w" / "default.safetensors", network="unet3d_s", width=0.1, frames=16, period=2, size=112,
-                   trained_on="test clips.", record={"steps": 1}, half=True)
+                   trained_on="test clips.", record={"steps": 1, "validation": {}}, half=True)
     return model, tmp_path / "w" / "default.safetensors"
 
 
@@ -110,7 +110,7 @@ def test_weights_that_miss_the_ef_say_so_with_every_result(tmp_path, error, warn
     path = tmp_path / "default.safetensors"
     model = models.build("unet3d_s", width=0.1, frames=16, size=112, seed=3)
     save_segmenter(model, path, network="unet3d_s", width=0.1, frames=16, period=1, size=112, trained_on="test clips.",
-                   record={"validation": {} if error is None else {"ef_mae_points": error}})
+                   record={"validation": {"wide": {"ef_mae_points": error}, "echonet": {"ef_mae_points": None}}})
     video = np.random.default_rng(0).rayleigh(40, (20, 112, 112, 1)).clip(0, 255).astype(np.uint8).repeat(3, -1)
     result = segment(video, 50.0, weights=load_segmenter(None, default=path))
     assert ("ef_not_reliable" in {flag.code for flag in result.flags}) == warned

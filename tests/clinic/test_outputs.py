@@ -66,7 +66,7 @@ def test_the_overlay_has_every_frame_and_an_outline(folder, result):
 
 def test_the_same_clip_gives_the_same_bytes(folder, result, tmp_path):
     write_outputs(result, tmp_path / "again")
-    assert all((tmp_path / "again" / name).read_bytes() == (folder / name).read_bytes() for name in FILES)
+    assert [name for name in FILES if (tmp_path / "again" / name).read_bytes() != (folder / name).read_bytes()] == []
 
 
 @pytest.mark.parametrize("which", ["report", "viewer"])

@@ -12,7 +12,7 @@ import pytest
 from echolib import published
 from echolib.config import load_profile
 from echolib.errors import RecordError
-from echolib.reproduce import make, overview, scorecard
+from echolib.reproduce import contents, overview, scorecard
 from echolib.reproduce.experiments import FIGURE7, FIGURE8, REGISTRY, TABLE1
 from echolib.reproduce.verdict import STATUSES
 from echolib.reproduce.workspace import Workspace
@@ -48,12 +48,8 @@ def test_the_style_makes_only_the_first_line_bold():
 @pytest.mark.parametrize(("profile", "notebook", "shown"), [
     ("smoke", "phantom_atlas", "smoke"), ("desk", "phantom_atlas", "desk"), ("paper", "phantom_atlas", "smoke"),
     ("paper", "simlvseg_table1", "paper")])
-def test_the_atlas_shows_phantoms_under_a_real_profile_too(monkeypatch, profile, notebook, shown):
-    ran = []
-    monkeypatch.setattr(make, "is_current", lambda *_: (False, "not yet"))
-    monkeypatch.setattr(make, "execute", lambda source, out, parameters, **_: ran.append((source.name, parameters)))
-    make._notebook(workspace(profile), notebook, [], lambda text: None)
-    assert ran == [(f"{notebook}.ipynb", {"profile": shown})]
+def test_the_atlas_shows_phantoms_under_a_real_profile_too(profile, notebook, shown):
+    assert contents.parameters(notebook, load_profile(ROOT / "profiles" / f"{profile}.yml")) == {"profile": shown}
 
 
 def test_the_readme_says_of_each_profile_what_its_file_says():
