@@ -9,7 +9,18 @@ import pytest
 from echolib import published
 from echolib.config import AblationSize, load_profile
 from echolib.errors import ConfigError
-from echolib.reproduce.experiments import BACKBONES, FIGURE7, FIGURE8, REGISTRY, TABLE1, TABLE2, Claim, ratio_name
+from echolib.reproduce.experiments import (
+    BACKBONES,
+    FIGURE7,
+    FIGURE7_FRAMES,
+    FIGURE7_PERIODS,
+    FIGURE8,
+    REGISTRY,
+    TABLE1,
+    TABLE2,
+    Claim,
+    ratio_name,
+)
 from echolib.reproduce.provenance import _meaning, code_fingerprint
 
 ROOT = Path(__file__).parents[2]
@@ -108,3 +119,9 @@ def test_the_code_fingerprint_ignores_comments_and_docstrings_only():
     assert _meaning(one) == _meaning("def f(x):\n    return x + 1\n")
     assert _meaning(one) != _meaning("def f(x):\n    return x + 2\n")
     assert code_fingerprint(("config.py",)) != code_fingerprint(("losses.py",))
+
+
+def test_the_axes_of_figure_7_are_those_of_its_table():
+    table = published.load("simlvseg_figure7_frames_period")
+    grid = {(approach, f, t) for approach, frames in FIGURE7_FRAMES.items() for f in frames for t in FIGURE7_PERIODS}
+    assert grid == set(table[["approach", "frames", "period"]].itertuples(index=False, name=None)) and len(table) == len(grid)
