@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from echolib import published
 from echolib.config import AblationSize, load_profile
 from echolib.errors import ConfigError
+from echolib.reproduce import provenance
 from echolib.reproduce.experiments import (
     BACKBONES,
     FIGURE7,
@@ -119,6 +122,17 @@ def test_the_code_fingerprint_ignores_comments_and_docstrings_only():
     assert _meaning(one) == _meaning("def f(x):\n    return x + 1\n")
     assert _meaning(one) != _meaning("def f(x):\n    return x + 2\n")
     assert code_fingerprint(("config.py",)) != code_fingerprint(("losses.py",))
+
+
+def test_an_edited_file_changes_the_fingerprint_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "echolib", SimpleNamespace(__file__=str(tmp_path / "__init__.py")))
+    (tmp_path / "a.py").write_text("x = 1\n")
+    first = code_fingerprint(("a.py",))
+    (tmp_path / "a.py").write_text("x = 2\n")  # as long as before
+    os.utime(tmp_path / "a.py", ns=(1, 1))
+    second = code_fingerprint(("a.py",))
+    (tmp_path / "a.py").write_text("x = 2  # why\n")
+    assert first != second == code_fingerprint(("a.py",))
 
 
 def test_the_axes_of_figure_7_are_those_of_its_table():
