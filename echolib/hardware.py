@@ -14,7 +14,12 @@ def processor() -> str:
 
 def processor_has_bf16() -> bool:
     """Does the processor multiply in bfloat16 (AVX512-BF16 or AMX)? False where the system does not tell."""
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpuinfo("flags").split())
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(processor_flags())
+
+
+def processor_flags() -> frozenset[str]:
+    """Abilities of the processor as Linux names them, such as ``avx512f``; empty where the system does not tell."""
+    return frozenset(_cpuinfo("flags").split())
 
 
 def _cpuinfo(field: str) -> str:

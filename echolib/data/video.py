@@ -24,6 +24,7 @@ from av.video.reformatter import VideoReformatter
 
 from echolib.errors import DataError
 from echolib.files import write_atomic
+from echolib.hardware import processor_flags
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
@@ -259,7 +260,7 @@ def write_mp4_frames(path: str | Path, frames: Iterable[np.ndarray], fps: float,
                 frame, rate = _checked(frame[None], fps)
                 frame = np.pad(frame[0], ((0, frame.shape[1] % 2), (0, frame.shape[2] % 2), (0, 0)), mode="edge")
                 if stream is None:
-                    coding = {"crf": str(crf), "preset": preset, "threads": "1"}  # one thread: the same bytes everywhere
+                    coding = {"crf": str(crf), "preset": preset, "threads": "1", **_repeatable()}  # the same bytes every time
                     stream = container.add_stream("libx264", rate=rate, options=coding)
                     stream.height, stream.width, stream.pix_fmt = *frame.shape[:2], "yuv420p"
                 if frame.shape[:2] != (stream.height, stream.width):
@@ -271,3 +272,8 @@ def write_mp4_frames(path: str | Path, frames: Iterable[np.ndarray], fps: float,
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _repeatable() -> dict[str, str]:
+    """x264's code for AVX-512 gives other bytes on every call; its code for AVX2 does not."""
+    return {"x264-params": "asm=avx2"} if "avx512f" in processor_flags() else {}

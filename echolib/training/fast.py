@@ -2,9 +2,10 @@
 
 None of it changes what is computed, only how sums are ordered and rounded. On the CPU channels-last convolutions halve a
 step of the 3D U-Net (forward and backward, width 0.25, 2 clips of 16 frames, 2 cores: 3.0 s -> 1.4 s of processor time).
-Networks of 2-D convolutions stay channels-first there: in torch 2.15 the backward pass of a strided 1x1 convolution with
-fewer than 16 channels in that layout writes outside its memory. Nothing is compiled on the CPU. On a GPU the network is compiled: without it, normalisation and activation are passes over
-memory of their own. ``ECHOLIB_COMPILE=0`` switches that off.
+Networks of 2-D convolutions stay channels-first there: in torch 2.15 the backward pass of a strided 1x1 convolution
+with fewer than 16 channels in that layout writes outside its memory. Nothing is compiled on the CPU. On a GPU the
+network is compiled: without it, normalisation and activation are passes over memory of their own. ``ECHOLIB_COMPILE=0``
+switches that off.
 """
 
 from __future__ import annotations
