@@ -117,7 +117,17 @@ class TrainSpec(Strict):
     augment: AugmentSpec | None = AugmentSpec()
 
 
-class RunSpec(Strict):
+class Keyed(Strict):
+    """Options that name a result by what they say."""
+
+    @property
+    def key(self) -> str:
+        """16 hex digits of the SHA-256 of the canonical JSON of this specification."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class RunSpec(Keyed):
     """All that decides the result of one run. ``init`` is the run whose weights this one starts from."""
 
     task: Literal["reconstruct", "segment"]
@@ -147,12 +157,6 @@ class RunSpec(Strict):
         if self.model.name.startswith("si_") and round(self.clip.frames ** 0.5) ** 2 != self.clip.frames:
             raise ValueError(f"a super image needs a square number of frames, not {self.clip.frames}")
         return self
-
-    @property
-    def key(self) -> str:
-        """16 hex digits of the SHA-256 of the canonical JSON of this specification."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def label(self) -> str:

@@ -11,7 +11,6 @@ Evaluations worth keeping lie in ``results/<profile>/evaluations/<key>.json``, t
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.progress import track
 
-from echolib.config import DataSpec, RunSpec, Split, Strict
+from echolib.config import DataSpec, Keyed, RunSpec, Split
 from echolib.errors import DataError, RecordError
 from echolib.evaluation.whole_video import beat_table, frame_tables, study_table, unit_of
 from echolib.files import locked, read_json, write_atomic, write_json
@@ -34,7 +33,7 @@ CODE = (*RESULT_CODE, "reproduce/evaluations.py")
 TABLES = ("studies", "beats")
 
 
-class EvaluationSpec(Strict):
+class EvaluationSpec(Keyed):
     """All that decides the result of an evaluation."""
 
     kind: Literal["video"] = "video"
@@ -43,12 +42,6 @@ class EvaluationSpec(Strict):
     split: Split = "test"
     studies: int | None = Field(None, ge=1, description="the first so many studies by name; None: all")
     overlap: bool = Field(False, description="windows that overlap by half: smoother, for twice the work")
-
-    @property
-    def key(self) -> str:
-        """16 hex digits of the SHA-256 of the canonical JSON of this specification."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def label(self) -> str:

@@ -1,7 +1,7 @@
 """What ``engine: fast`` does to a network for speed: memory layout, compilation, a fused optimiser. ``plain`` does nothing.
 
-None of it changes what is computed, only how sums are ordered and rounded. On the CPU channels-last convolutions halve a
-step of the 3D U-Net (forward and backward, width 0.25, 2 clips of 16 frames, 2 cores: 3.0 s -> 1.4 s of processor time).
+None of it changes what is computed, only how sums are ordered and rounded. On the CPU the 3D U-Nets are laid out
+channels-last, where their convolutions are faster (``benchmarks/train_step.py`` measures the whole step).
 Networks of 2-D convolutions stay channels-first there: in torch 2.15 the backward pass of a strided 1x1 convolution
 with fewer than 16 channels in that layout writes outside its memory. Nothing is compiled on the CPU. On a GPU the
 network is compiled: without it, normalisation and activation are passes over memory of their own. ``ECHOLIB_COMPILE=0``
