@@ -7,11 +7,12 @@ the loss sees all of them (dense supervision, unlike the papers').
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,12 @@ from torch import Tensor, nn
 from echolib import models
 from echolib.clinic.segmentation import BRIGHTNESS, segment
 from echolib.clinic.strong_augment import strong_augment
-from echolib.clinic.weights import MOST_BYTES, Segmenter, save_segmenter
+from echolib.clinic.weights import MOST_BYTES, Segmenter, load_segmenter, save_segmenter
 from echolib.clinic.wide_clips import HELD_OUT, HELD_OUT_ECHONET, PRESETS, TRAIN, WideClip, clip_path, ensure_clips, read_clip
 from echolib.data.augment import normalise
 from echolib.errors import ConfigError, TrainingError
 from echolib.evaluation.metrics import dice
+from echolib.files import read_json
 from echolib.losses import dice_frame
 from echolib.models.weights import load_plain
 from echolib.training.predict import resolve_device
@@ -48,6 +50,10 @@ class DefaultSpec:
             network that rarely sees its end draws it too large.
         lr: largest learning rate; it rises for 2 % of the time and then falls as a half cosine.
         decay: of the running mean of the weights, which is what is saved.
+        area: weight of the error of the area; soft Dice alone is content with a mask that is too large where the edge is
+            unsure, and systole, which is small, pays most for it.
+        bf16: bfloat16 autocast, where the processor multiplies in it.
+        start: sha256 of the weights that it started from, "" for random ones.
         seed: of everything.
     """
 
@@ -63,6 +69,9 @@ class DefaultSpec:
     extremes: float = 0.5
     lr: float = 2e-3
     decay: float = 0.998
+    area: float = 0.5
+    bf16: bool = False
+    start: str = ""
     seed: int = 0
 
     @property
@@ -72,7 +81,7 @@ class DefaultSpec:
                 f"seed {self.seed}), no patient's image among them.")
 
 
-def train_default(spec: DefaultSpec, cache: Path, out: Path, *, device: str = "auto", workers: int = 1,
+def train_default(spec: DefaultSpec, cache: Path, out: Path, *, start: Path | None = None, device: str = "auto", workers: int = 1,
                   say: Callable[[str], None] = print) -> dict:
     """Simulate, train, score and save.
 
@@ -80,6 +89,7 @@ def train_default(spec: DefaultSpec, cache: Path, out: Path, *, device: str = "a
         spec: what to train.
         cache: keeps the simulated clips and the checkpoint.
         out: ``<name>.safetensors``; its record is ``<name>.json``.
+        start: weights of the same network to start from, with their record beside them; the new record holds theirs.
         device: where the network trains.
         workers: processes that simulate.
         say: takes lines of progress.
@@ -89,10 +99,17 @@ def train_default(spec: DefaultSpec, cache: Path, out: Path, *, device: str = "a
 
     Raises:
         ConfigError: the weights would be larger than 10 MiB.
+        WeightsError: ``start`` is not there, is damaged, or belongs to another network.
         TrainingError: the loss is not finite, or the device is not there; the last checkpoint stays.
     """
     place = resolve_device(device)
-    model = models.build(spec.network, width=spec.width, frames=spec.frames, size=112, seed=spec.seed)
+    model = models.build(spec.network, width=spec.width, frames=spec.frames, size=112, seed=spec.seed, weights=start)
+    before = None
+    if start is not None:
+        load_segmenter(None, default=start)  # the checksum is the one in its record
+        record = read_json(start.with_suffix(".json"))
+        before = {name: record.get(name) for name in ("command", "commit", "started_from", "steps", "seconds", "sha256")}
+        spec = replace(spec, start=str(record["sha256"]))
     size = 2 * models.count_parameters(model)  # stored in 16 bits
     if size > 0.98 * MOST_BYTES:
         raise ConfigError(f"{spec.network} of width {spec.width:g} takes {size / 2 ** 20:.1f} MiB; expected at most 9.8 MiB")
@@ -100,18 +117,18 @@ def train_default(spec: DefaultSpec, cache: Path, out: Path, *, device: str = "a
     for stream in (HELD_OUT, HELD_OUT_ECHONET):
         ensure_clips(cache, stream, spec.seed, spec.held_out, spec.length, workers=workers, say=say)
     clips = [read_clip(clip_path(cache, TRAIN, spec.seed, number)) for number in range(spec.clips)]
-    averaged, history = _fit(spec, model.to(place), clips, cache, place, say)
-
     from echolib.reproduce.provenance import code_fingerprint, git_state, hardware, versions
 
     commit, changed = git_state(Path(__file__).parent)
+    averaged, history = _fit(spec, model.to(place), clips, cache, place, say)
     record = {"command": f"echolib train-default --minutes {spec.minutes:g} --clips {spec.clips} --network {spec.network} "
                          f"--width {spec.width:g} --frames {spec.frames} --train-frames {spec.train_frames} "
-                         f"--batch {spec.batch} --seed {spec.seed}",
+                         f"--batch {spec.batch} --seed {spec.seed}" + (f" --start {start.name}" if start else ""),
               "spec": asdict(spec), "trained_on": spec.trained_on, "parameters": models.count_parameters(averaged),
               "steps": history[-1]["steps"], "seconds": round(history[-1]["seconds"], 1), "history": history,
               "device": str(place.type), "hardware": hardware(),
               "versions": versions(),
+              "started_from": before,
               "commit": commit, "uncommitted_changes": changed, "phantom_code": code_fingerprint(("phantom",)),
               "validation": {PRESETS[stream]: _score(spec, averaged, cache, stream, place)
                              for stream in (HELD_OUT, HELD_OUT_ECHONET)}}
@@ -127,9 +144,10 @@ def _fit(spec: DefaultSpec, model: nn.Module, clips: list[WideClip], cache: Path
     The history has one entry for every specification that the training has gone on under: it, and the steps and seconds
     at its end, counted from the very start.
     """
-    averaged = models.build(spec.network, width=spec.width, frames=spec.frames, size=112, seed=spec.seed).to(device)
+    averaged = copy.deepcopy(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=1e-4)
     kind = f"{spec.network}-{spec.width:g}-{spec.train_frames}-{spec.batch}-{spec.clips}-{spec.seed}"
+    kind += f"-{spec.start[:8]}" if spec.start else ""
     checkpoint = cache / f"checkpoint-{kind}.pt"
     history = _resume(checkpoint, model, averaged, optimiser, say)
     step, seconds = (history[-1]["steps"], history[-1]["seconds"]) if history else (0, 0.0)
@@ -143,8 +161,9 @@ def _fit(spec: DefaultSpec, model: nn.Module, clips: list[WideClip], cache: Path
         for group in optimiser.param_groups:
             group["lr"] = spec.lr * min(1.0, progress / 0.02 + 0.05) * max(0.5 + 0.5 * math.cos(math.pi * progress), 0.01)
         chosen, clip, masks = make_batch(clips, spec, step, device)
-        logits = model(normalise(clip[:, None].expand(-1, 3, -1, -1, -1)))[:, 0]
-        loss = _loss(logits, masks)
+        with torch.autocast(device.type, torch.bfloat16, enabled=spec.bf16):
+            logits = model(normalise(clip[:, None].expand(-1, 3, -1, -1, -1)))[:, 0]
+        loss = _loss(logits.float(), masks, spec.area)
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is {loss.item()} at step {step} (simulated clips {', '.join(map(str, chosen))}); the "
                                 f"last good state is {checkpoint.name}: start again to go on from there, or with a smaller rate")
@@ -193,10 +212,17 @@ def make_batch(clips: list[WideClip], spec: DefaultSpec, step: int, device: torc
     return chosen, *strong_augment(clip, torch.from_numpy(np.stack(masks)).to(device), generator)
 
 
-def _loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Soft Dice of every frame plus cross-entropy, which alone has a gradient where the two do not overlap at all."""
+def _loss(logits: Tensor, masks: Tensor, area: float) -> Tensor:
+    """Soft Dice of every frame, cross-entropy, which alone has a gradient where the two do not overlap, and the area's error.
+
+    The error is the absolute logarithm of the ratio of the soft area to the true one, at most 1 a frame: symmetric, so that
+    too large costs what too small does. Frames whose ventricle was shifted out of the picture have none.
+    """
     flat, target = logits.flatten(0, 1), masks.flatten(0, 1)
-    return dice_frame(flat, target) + F.binary_cross_entropy_with_logits(flat.float(), target.float())
+    loss = dice_frame(flat, target) + F.binary_cross_entropy_with_logits(flat, target.float())
+    true = target.sum((1, 2)).float()
+    ratio = torch.log((torch.sigmoid(flat).sum((1, 2)) + 1) / (true + 1)).abs().clamp(max=1)
+    return loss + area * (ratio * (true > 0)).mean()
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from echolib.clinic.strong_augment import strong_augment
 from echolib.clinic.train_default import DefaultSpec, make_batch, train_default
 from echolib.clinic.weights import load_segmenter
 from echolib.clinic.wide_clips import HELD_OUT, HELD_OUT_ECHONET, TRAIN, WideClip, clip_path, ensure_clips, read_clip
-from echolib.errors import ConfigError, DataError, TrainingError
+from echolib.errors import ConfigError, DataError, TrainingError, WeightsError
 from tests.clinic.clips import beating
 
 TINY = DefaultSpec(minutes=1e-6, clips=2, held_out=1, length=20, width=0.1, frames=16, train_frames=3, batch=1)
@@ -49,6 +49,33 @@ def test_it_trains_records_and_goes_on(cache, tmp_path):
     assert again["steps"] == 1 and "going on from step 1" in said[0]
 
 
+def test_it_starts_from_other_weights(cache, tmp_path):
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    earlier = train_default(TINY, cache, first, device="cpu")
+    record = train_default(replace(TINY, lr=0.0, bf16=True), cache, second, start=first, device="cpu")
+    checksum = json.loads(first.with_suffix(".json").read_text())["sha256"]
+    assert record["started_from"]["sha256"] == record["spec"]["start"] == checksum
+    assert record["started_from"]["steps"] == earlier["steps"] and "--start first.safetensors" in record["command"]
+    old, new = (load_segmenter(None, default=path).model.state_dict() for path in (first, second))
+    assert all(torch.allclose(old[name].float(), new[name].float(), atol=2e-3) for name in old)
+    with pytest.raises(WeightsError, match="of another network"):
+        train_default(replace(TINY, width=0.2), cache, second, start=first, device="cpu")
+    first.write_bytes(first.read_bytes()[:-8])
+    with pytest.raises(WeightsError, match="checksum"):
+        train_default(TINY, cache, second, start=first, device="cpu")
+
+
+def test_a_mask_that_is_too_large_costs_what_one_too_small_does():
+    masks = torch.zeros((1, 1, 32, 32), dtype=torch.bool)
+    masks[..., :16, :16] = True
+    large, small = torch.full((1, 1, 32, 32), -20.0), torch.full((1, 1, 32, 32), -20.0)
+    large[..., :16, :32] = small[..., :16, :8] = 20.0
+    extra = [float(trainer._loss(x, masks, 1.0) - trainer._loss(x, masks, 0.0)) for x in (large, small)]
+    assert extra == pytest.approx([np.log(2)] * 2, abs=0.02)
+    nothing = torch.zeros_like(masks)
+    assert float(trainer._loss(large, nothing, 1.0)) == float(trainer._loss(large, nothing, 0.0))
+
+
 def test_a_step_can_be_repeated(cache):
     clips = [read_clip(clip_path(cache, TRAIN, 0, number)) for number in range(2)]
     spec = replace(TINY, batch=3)
@@ -73,7 +100,7 @@ def test_augmentation_moves_picture_and_mask_together():
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_clips(cache, tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer, "_loss", lambda logits, masks: logits.sum() * float("nan"))
+    monkeypatch.setattr(trainer, "_loss", lambda logits, masks, area: logits.sum() * float("nan"))
     with pytest.raises(TrainingError, match=r"nan at step 0 \(simulated clips [01]\)"):
         train_default(TINY, cache, tmp_path / "default.safetensors", device="cpu")
     assert not (tmp_path / "default.safetensors").exists()
