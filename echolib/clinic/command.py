@@ -52,7 +52,6 @@ def train_default_command(
     batch: Annotated[int, typer.Option(help="training clips a step", min=1)] = 6,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     start: Annotated[Path | None, typer.Option(help="weights of the same network to start from; default: random ones")] = None,
-    bf16: Annotated[bool, typer.Option(help="bfloat16 autocast; faster where the processor multiplies in it")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "auto",
     workers: Annotated[int, typer.Option(help="processes that simulate clips", min=1)] = 1,
 ) -> None:
@@ -61,7 +60,7 @@ def train_default_command(
     from echolib.clinic.weights import DEFAULT
 
     spec = DefaultSpec(minutes=minutes, clips=clips, network=network, width=width, frames=frames,
-                       train_frames=train_frames, batch=batch, bf16=bf16, seed=seed)
+                       train_frames=train_frames, batch=batch, seed=seed)
     record = train_default(spec, cache, out or DEFAULT, start=start, device=device, workers=workers, say=typer.echo)
     for preset, score in record["validation"].items():
         error = "none found" if score["ef_mae_points"] is None else f"{score['ef_mae_points']:.1f} points"

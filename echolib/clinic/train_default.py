@@ -52,7 +52,6 @@ class DefaultSpec:
         decay: of the running mean of the weights, which is what is saved.
         area: weight of the error of the area; soft Dice alone is content with a mask that is too large where the edge is
             unsure, and systole, which is small, pays most for it.
-        bf16: bfloat16 autocast, where the processor multiplies in it.
         start: sha256 of the weights that it started from, "" for random ones.
         seed: of everything.
     """
@@ -70,7 +69,6 @@ class DefaultSpec:
     lr: float = 2e-3
     decay: float = 0.998
     area: float = 0.5
-    bf16: bool = False
     start: str = ""
     seed: int = 0
 
@@ -161,9 +159,8 @@ def _fit(spec: DefaultSpec, model: nn.Module, clips: list[WideClip], cache: Path
         for group in optimiser.param_groups:
             group["lr"] = spec.lr * min(1.0, progress / 0.02 + 0.05) * max(0.5 + 0.5 * math.cos(math.pi * progress), 0.01)
         chosen, clip, masks = make_batch(clips, spec, step, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=spec.bf16):
-            logits = model(normalise(clip[:, None].expand(-1, 3, -1, -1, -1)))[:, 0]
-        loss = _loss(logits.float(), masks, spec.area)
+        logits = model(normalise(clip[:, None].expand(-1, 3, -1, -1, -1)))[:, 0]
+        loss = _loss(logits, masks, spec.area)
         if not torch.isfinite(loss):
             raise TrainingError(f"the loss is {loss.item()} at step {step} (simulated clips {', '.join(map(str, chosen))}); the "
                                 f"last good state is {checkpoint.name}: start again to go on from there, or with a smaller rate")
