@@ -39,13 +39,20 @@ def speckle(seed: int, frames: int) -> np.ndarray:
     return np.stack(out).astype(np.uint8)
 
 
-def write_cohort(root: Path, studies: int, frames: int) -> list[Path]:
-    """A folder in EchoNet-Dynamic's layout, two in four studies for training; the AVIs."""
+#: Red, green and blue of a tinted grey: channels that are nearly equal, as EchoNet-Dynamic's are.
+TINT = (1.0, 0.98, 0.94)
+
+
+def write_cohort(root: Path, studies: int, frames: int, *, tinted: bool = False) -> list[Path]:
+    """A folder in EchoNet-Dynamic's layout, two in four studies for training; the AVIs, grey or tinted."""
     (root / "Videos").mkdir(parents=True)
     rows = ["FileName,EF,ESV,EDV,FrameHeight,FrameWidth,FPS,NumberOfFrames,Split"]
     traces = ["FileName,X1,Y1,X2,Y2,Frame"]
     for number in range(studies):
-        write_avi(root / "Videos" / f"B{number:04}.avi", speckle(number, frames), 50)
+        video = speckle(number, frames)
+        if tinted:
+            video = (video[..., None] * np.float32(TINT)).astype(np.uint8)
+        write_avi(root / "Videos" / f"B{number:04}.avi", video, 50)
         rows.append(f"B{number:04},50,50,100,{SIZE},{SIZE},50,{frames},{SPLITS[number % 4]}")
         for frame, half in zip(TRACED, (16, 12), strict=True):
             traces.append(f"B{number:04}.avi,56,20,56,80,{frame}")

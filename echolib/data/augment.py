@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from functools import cache
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,10 +27,9 @@ from torch import Tensor
 from echolib.config import ECHONET_MEAN, ECHONET_STD, AugmentSpec
 from echolib.data import tables
 from echolib.data.clahe import clahe, to_device
-from echolib.data.draws import Draw
+from echolib.data.draws import LUMA, Draw
 
 CLAHE_LIMITS = (1.0, 4.0)
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _DRAWS = 14  # numbers drawn per clip: see _draw
 
 
@@ -46,13 +46,20 @@ def to_float(clips: Tensor) -> Tensor:
 def normalise(clip: Tensor) -> Tensor:
     """Clips ``(B, 3, F, H, W)`` from the 0-1 scale to EchoNet-Dynamic's zero mean and unit deviation per channel."""
     mean, std = _moments(clip.dtype, clip.device)
-    return (clip - mean).div_(std)
+    return torch.sub(clip, mean, out=_room(clip)).div_(std)
 
 
 def denormalise(clip: Tensor) -> Tensor:
     """Inverse of :func:`normalise`."""
     mean, std = _moments(clip.dtype, clip.device)
     return clip * std + mean
+
+
+def _room(clip: Tensor) -> Tensor:
+    """Memory for a result shaped as ``clip``; on the CPU from numpy, which asks for huge pages: half the time of a write."""
+    if clip.device.type == "cpu" and clip.dtype == torch.float32:
+        return torch.from_numpy(np.empty(clip.shape, np.float32))
+    return torch.empty(clip.shape, dtype=clip.dtype, device=clip.device)
 
 
 @cache
@@ -164,7 +171,7 @@ def _grey(clip: Tensor) -> Tensor:
     if clip.shape[1] == 1:
         return clip
     red, green, blue = clip.unbind(1)
-    return (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue)[:, None]
+    return (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue)[:, None]
 
 
 def _turn_hue(clip: Tensor, turns: Tensor) -> Tensor:

@@ -122,7 +122,8 @@ def clahe(frames: Tensor, clip_limit: float | list[float], tiles: int = 8) -> Te
     levels = ((1.16 * root[:, 1] - 0.16) * (BINS - 1)).round().clamp_(0, BINS - 1).long()
     lightness = clahe_levels(levels, clip_limit, tiles) / (BINS - 1)
     root = root + ((lightness + 0.16) / 1.16 - root[:, 1])[:, None]  # a*, b* are differences of roots: they stay
-    return _gamma(torch.einsum("cd,ndhw->nchw", _matrix("to_rgb", frames.dtype, frames.device), _unroot(root)).clamp_(0, 1))
+    linear = torch.einsum("cd,ndhw->nchw", _matrix("to_rgb", frames.dtype, frames.device), _unroot(root)).clamp_(0, 1)
+    return srgb_of_linear(linear)
 
 
 def lightness_level(grey: Tensor) -> Tensor:
@@ -133,15 +134,15 @@ def lightness_level(grey: Tensor) -> Tensor:
 def grey_of_lightness(device: torch.device) -> Tensor:
     """``(256,)`` float32 in [0, 1]: the grey of each lightness level."""
     lightness = torch.arange(BINS, device=device) / (BINS - 1)
-    return _gamma(_unroot((lightness + 0.16) / 1.16)).clamp(0, 1)
+    return srgb_of_linear(_unroot((lightness + 0.16) / 1.16)).clamp(0, 1)
 
 
 def _linear(value: Tensor) -> Tensor:
-    """sRGB to linear light, both in [0, 1] (IEC 61966-2-1)."""
+    """The sRGB curve (IEC 61966-2-1): stored values to linear light, floating point in [0, 1], any shape, elementwise."""
     return torch.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
 
 
-def _gamma(value: Tensor) -> Tensor:
+def srgb_of_linear(value: Tensor) -> Tensor:
     """Inverse of :func:`_linear`."""
     return torch.where(value <= 0.0031308, value * 12.92, 1.055 * value.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
 

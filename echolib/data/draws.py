@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+#: Weights of red, green and blue in a grey (ITU-R BT.601).
+LUMA = (0.299, 0.587, 0.114)
+
 
 @dataclass(frozen=True)
 class Draw:

@@ -1,8 +1,9 @@
 """The fast path's augmentation on the CPU (``engine: fast``): frame by frame, so that a frame stays in the cache.
 
 A grey frame has 256 levels, so brightness, contrast and the lightness that CLAHE works on are one table of 256 entries per
-frame, and what CLAHE gives back is another: pixels are looked up, not computed. A colour frame goes through OpenCV, in
-place. Rotation, padding and cropping are one affine look-up. :mod:`echolib.data.plain` says what each operation is.
+frame, and what CLAHE gives back is another: pixels are looked up, not computed. Three equal channels are grey, too. A colour
+frame goes through OpenCV, in place. Rotation, padding and cropping are one affine look-up. :mod:`echolib.data.plain` says what
+each operation is.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from echolib.data.clahe import BINS, grey_of_lightness, lightness_level
-from echolib.data.draws import Draw
+from echolib.data.clahe import BINS, grey_of_lightness, lightness_level, srgb_of_linear
+from echolib.data.draws import LUMA, Draw
 
 
 def augmented(frames: np.ndarray, draws: list[Draw]) -> Tensor:
@@ -23,8 +24,19 @@ def augmented(frames: np.ndarray, draws: list[Draw]) -> Tensor:
     batch, count, height, width, channels = frames.shape
     out = np.empty((batch, channels, count, height, width), np.float32)
     for clip, one, place in zip(frames, draws, out, strict=True):
-        (_grey_clip if channels == 1 else _colour_clip)(clip, one, place)
+        if channels == 1:
+            _grey_clip(clip, one, place)
+        elif _is_grey(clip):
+            _grey_clip(np.ascontiguousarray(clip[..., :1]), one, place[:1])
+            place[1:] = place[0]
+        else:
+            _colour_clip(clip, one, place)
     return torch.from_numpy(out)
+
+
+def _is_grey(clip: np.ndarray) -> bool:
+    """Are the channels of ``clip (F, H, W, 3)`` equal? The first frame nearly always tells."""
+    return all(np.array_equal(part[..., 0], part[..., k]) for part in (clip[:1], clip) for k in (1, 2))
 
 
 def _grey_clip(clip: np.ndarray, one: Draw, place: np.ndarray) -> None:
@@ -60,10 +72,10 @@ def _colour_clip(clip: np.ndarray, one: Draw, place: np.ndarray) -> None:
     for k, frame in enumerate(clip):
         colour = _jittered(cv2.LUT(frame, _LEVELS), one)
         if engine is not None:
-            lab = cv2.cvtColor(_curve("linear", colour), cv2.COLOR_LRGB2LAB)
+            lab = cv2.cvtColor(_linear(colour), cv2.COLOR_LRGB2LAB)
             lightness = engine.apply(cv2.convertScaleAbs(cv2.extractChannel(lab, 0), alpha=2.55))
             cv2.insertChannel(cv2.LUT(lightness, _LIGHTNESS), lab, 0)
-            colour = _curve("gamma", np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2LRGB), 0, 1))
+            colour = _gamma(cv2.cvtColor(lab, cv2.COLOR_LAB2LRGB))
         turned = np.empty_like(colour)
         _turned(colour, one, turned)
         cv2.split(turned, list(place[:, k]))
@@ -79,35 +91,36 @@ def _jittered(frame: np.ndarray, one: Draw) -> np.ndarray:
         if operation == 0 and one.brightness != 1:
             frame *= np.float32(one.brightness)
         elif operation == 1 and one.contrast != 1:
-            level = cv2.mean(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))[0]
+            level = float(np.dot(cv2.mean(frame)[:3], LUMA))
             frame *= np.float32(one.contrast)
             frame += np.float32(level * (1 - one.contrast))
         elif operation == 2 and one.saturation != 1:
-            grey = cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-            frame = cv2.addWeighted(frame, one.saturation, grey, 1 - one.saturation, 0)
+            frame = cv2.transform(frame, one.saturation * np.eye(3) + (1 - one.saturation) * np.tile(LUMA, (3, 1)))
         elif operation == 3 and one.hue != 0:
             hsv = cv2.cvtColor(frame, cv2.COLOR_RGB2HSV)
-            hue = hsv[..., 0]
-            hue += np.float32(360 * (one.hue % 1))
-            hue[hue >= 360] -= 360
-            frame = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+            turned = cv2.add(hsv, (360 * (one.hue % 1), 0, 0, 0))  # 360 degrees and more are full turns to OpenCV
+            frame = cv2.cvtColor(turned, cv2.COLOR_HSV2RGB)
         else:
             continue
         np.clip(frame, 0, 1, out=frame)
     return frame
 
 
-def _curve(name: str, frame: np.ndarray) -> np.ndarray:
-    """The sRGB curve (``linear``) or its inverse (``gamma``) of values in [0, 1]."""
-    if name == "linear":
-        curved = cv2.pow((frame + np.float32(0.055)) * np.float32(1 / 1.055), 2.4)
-        np.multiply(frame, np.float32(1 / 12.92), out=curved, where=frame <= 0.04045)
-    else:
-        curved = cv2.pow(frame, 1 / 2.4)
-        curved *= np.float32(1.055)
-        curved -= np.float32(0.055)
-        np.multiply(frame, np.float32(12.92), out=curved, where=frame <= 0.0031308)
-    return curved
+def _linear(frame: np.ndarray) -> np.ndarray:
+    """Linear light of sRGB values in [0, 1]. Computed, not looked up: CLAHE turns a rounded value into another level."""
+    linear = cv2.pow((frame + np.float32(0.055)) * np.float32(1 / 1.055), 2.4)
+    np.multiply(frame, np.float32(1 / 12.92), out=linear, where=frame <= 0.04045)
+    return linear
+
+
+def _gamma(linear: np.ndarray) -> np.ndarray:
+    """sRGB values of linear light, which is clipped to [0, 1]; a table of 65,536 entries, within 0.03 grey levels."""
+    return cv2.LUT(cv2.multiply(linear, (65535.0,) * 4, dtype=cv2.CV_16U), _gammas())
+
+
+@cache
+def _gammas() -> np.ndarray:
+    return srgb_of_linear(torch.arange(65536, dtype=torch.float64) / 65535).float().numpy()
 
 
 @cache

@@ -303,6 +303,20 @@ def test_fast_jitter_and_clahe_are_the_plain_ones(route, colour, size):
     assert off[1].max() <= 0.01  # jitter alone
 
 
+def test_three_equal_channels_are_augmented_as_grey():
+    """Whatever the other clips of the batch are; and the same as the colour route, to a rounding."""
+    grey, colour = stored_clips(False), stored_clips(True)
+    mixed = torch.cat([grey.expand(-1, -1, -1, -1, 3), colour])
+    draws = aug.draw(8, AugmentSpec(), generator(6))
+    seen = aug.augment_frames(mixed, None, draws)[0]
+    assert torch.equal(seen[:4], aug.augment_frames(grey, None, draws[:4])[0])
+    assert torch.equal(seen[4:], aug.augment_frames(colour, None, draws[4:])[0])
+    nearly = mixed[:4].contiguous()
+    nearly[:, -1, 0, 0, 2] += 1  # one pixel of the last frame: no longer grey
+    off = (aug.augment_frames(nearly, None, draws[:4])[0] - seen[:4]).abs()
+    assert 0 < off.max() and (255 * off <= 2).float().mean() >= 0.99
+
+
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("colour", [False, True])
 def test_the_fast_whole_is_the_plain_whole(route, colour):

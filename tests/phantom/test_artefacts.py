@@ -39,7 +39,9 @@ def test_same_knobs_same_bytes_whatever_the_threads(clean):
 def test_frames_do_not_depend_on_the_batch(clean):
     other = simulate(knobs(), batch=7).frames
     assert np.abs(other.astype(int) - clean.frames).max() <= 1
-    assert (other != clean.frames).mean() < 1e-3
+    # Sums come in another order: a few units in the last place, 0.001 of a grey level, more or less by the processor's vectors.
+    # A share of twice that of the pixels lies close enough to a half to round to the other side.
+    assert (other != clean.frames).mean() < 5e-3
 
 
 def test_haze_lifts_the_cavity_and_not_the_wall(clean):
