@@ -31,6 +31,7 @@ from echolib.data.resident import Resident, reside
 from echolib.data.store import ClipStore
 from echolib.errors import TrainingError
 from echolib.training.predict import traced_frames
+from echolib.training.processes import Share
 
 _TASKS = {"reconstruct": 1, "segment": 2}
 #: Purposes of random numbers, so that no two of them share a stream.
@@ -43,7 +44,7 @@ class Batch:
 
     Attributes:
         clip: ``(B, 3, F, H, W)`` float32, normalised; what the network sees (stage 1: masked frames are black).
-        studies: whose clips they are.
+        studies: whose clips they are; where several processes share a batch, those of all of them.
         mask: stage 2: ``(B, H, W)`` bool, the traced frame's mask.
         position: stage 2: ``(B,)`` int64, the traced frame's place in its clip.
         target: stage 1: ``(B, 3, F, H, W)`` float32, the clip before masking, on the network's scale.
@@ -60,10 +61,14 @@ class Batch:
 
 @dataclass
 class _Raw:
-    """What is chosen and read: ``frames (B, F, H, W, C)`` uint8 where they lie, ``black (B, F)`` bool and all else on the CPU."""
+    """What is chosen and read: ``frames (B, F, H, W, C)`` uint8 where they lie, ``black (B, F)`` bool and all else on the CPU.
+
+    ``part`` says which clips of the whole batch, whose ``studies`` these are, the process has.
+    """
 
     step: int
     studies: list[str]
+    part: slice
     frames: Tensor
     black: Tensor
     mask: Tensor | None
@@ -77,6 +82,7 @@ class ClipBatches:
     Attributes:
         steps: steps of an epoch.
         items: ``(study, traced frame)``, one per clip of a full epoch; traced frame -1 for stage 1.
+        share: which clips of every batch this process reads, augments and gives; all of them, unless it is told otherwise.
 
     Raises:
         TrainingError: the split is empty, has no traced frame, or the store's frames have another size than the run's.
@@ -96,6 +102,7 @@ class ClipBatches:
         self.lengths = {study: int(n) for study, n in store.studies["frames"].items()}
         full = max(1, len(self.items) // spec.train.batch)
         self.steps = full if spec.train.steps is None else min(full, spec.train.steps)
+        self.share = Share()
         self._resident: Resident | None = None
 
     def seeds(self, epoch: int, step: int, purpose: int) -> list[int]:
@@ -154,19 +161,19 @@ class ClipBatches:
                 indices = reconstruct_indices(self.lengths[study], frames, period, rng)
                 masked.append(masked_positions(frames, masking.ratio, rng, masking.counts))
             chosen.append(indices)
-        studies = [study for study, _ in items]
-        indices = np.stack(chosen)
-        masks = np.stack([self.store.mask(*item) for item in items]) if masking is None else None
-        return _Raw(step, studies, self._resident.clips(studies, indices), torch.from_numpy(indices == BLACK),
-                    None if masks is None else torch.from_numpy(masks), torch.tensor(positions) if positions else None,
-                    torch.from_numpy(np.stack(masked)) if masked else None)
+        studies, part = [study for study, _ in items], self.share.part(len(items))
+        indices = np.stack(chosen[part])
+        masks = np.stack([self.store.mask(*item) for item in items[part]]) if masking is None else None
+        return _Raw(step, studies, part, self._resident.clips(studies[part], indices), torch.from_numpy(indices == BLACK),
+                    None if masks is None else torch.from_numpy(masks), torch.tensor(positions[part]) if positions else None,
+                    torch.from_numpy(np.stack(masked[part])) if masked else None)
 
     def _prepare(self, epoch: int, raw: _Raw, device: torch.device) -> Batch:
         """Augment, mask and normalise. Black frames stay black, whatever the augmentation made of them."""
         draws = None
         if self.spec.train.augment is not None:
             generator = torch.Generator().manual_seed(torch_seed(self.seeds(epoch, raw.step, _AUGMENT)))
-            draws = draw(len(raw.frames), self.spec.train.augment, generator)
+            draws = draw(len(raw.studies), self.spec.train.augment, generator)[raw.part]
         clip, mask = (self._plain if self.spec.engine == "plain" else self._fast)(raw, draws, device)
         clip = _blank(clip, raw.black)
         if raw.masked is None:

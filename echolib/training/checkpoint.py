@@ -116,13 +116,14 @@ class RunDirectory:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def load(self) -> State | None:
-        """The last checkpoint, or None; cuts the log back to it."""
-        for pattern in (".*.part", ".*.tmp"):  # of a process killed while writing
+    def load(self, tidy: bool = True) -> State | None:
+        """The last checkpoint, or None. ``tidy``: cut the log back to it and clear what a killed process left."""
+        for pattern in (".*.part", ".*.tmp") if tidy else ():  # of a process killed while writing
             for part in self.path.glob(pattern):
                 part.unlink(missing_ok=True)
         if not self.checkpoint.is_file():
-            self._cut_log(0)
+            if tidy:
+                self._cut_log(0)
             return None
         try:
             stored = load_plain(self.checkpoint)
@@ -131,7 +132,8 @@ class RunDirectory:
         if not isinstance(stored, dict) or stored.pop("spec", None) != self.spec.key:
             raise self._foreign("checkpoint.pt")
         state = State(**stored)
-        self._cut_log(state.steps)
+        if tidy:
+            self._cut_log(state.steps)
         return state
 
     def last_good(self) -> str:

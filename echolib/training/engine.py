@@ -8,8 +8,8 @@ function of the epoch. On one machine with one number of threads the same specif
 updates the network, and in how :mod:`echolib.training.batches` makes a batch; the loop here is the same. On a GPU the fast
 path reads losses back every :data:`READ_BACK` steps only, so that the host runs ahead of the device.
 
-One process and one device: Fabric places the network, sets the precision and runs the backward pass, and only its first
-process writes files, but batches are not dealt out among several.
+Fabric places the network, sets the precision and runs the backward pass. Usually that is one process on one device; with a
+:class:`~echolib.training.processes.Share` it is one of several, in step with the others, and the first one writes the files.
 """
 
 from __future__ import annotations
@@ -34,9 +34,13 @@ from echolib.training.checkpoint import Outcome, RunDirectory, State
 from echolib.training.determinism import StopSignal, deterministic
 from echolib.training.fast import Fast, build_optimiser
 from echolib.training.predict import resolve_device
+from echolib.training.processes import Share
 from echolib.training.progress import RunProgress
 
 __all__ = ["Outcome", "finished", "fit", "learning_rate"]
+
+#: The only process of a run.
+ALONE = Share()
 
 Loss = Callable[[Tensor, Batch], Tensor]
 Validate = Callable[[nn.Module], float]
@@ -62,7 +66,8 @@ READ_BACK = 25
 
 def fit(spec: RunSpec, model: nn.Module, batches: ClipBatches, loss: Loss, run_dir: str | Path, *,
         validate: Validate | None = None, progress: bool = True, device: str | torch.device = "auto",
-        checkpoint_seconds: float = 30.0, stop_after_steps: int | None = None, news: str | None = None) -> Outcome:
+        checkpoint_seconds: float = 30.0, stop_after_steps: int | None = None, news: str | None = None,
+        share: Share = ALONE) -> Outcome:
     """Train, or go on training, or return at once when the run is done.
 
     Args:
@@ -78,6 +83,7 @@ def fit(spec: RunSpec, model: nn.Module, batches: ClipBatches, loss: Loss, run_d
         checkpoint_seconds: at most this much work is lost to a kill; every epoch ends with a checkpoint anyway.
         stop_after_steps: stop after so many steps of this call, leaving what a kill would leave (for tests).
         news: a line to show at the start.
+        share: which of several processes this is.
 
     Returns:
         the outcome; ``run_dir/weights.safetensors`` holds the weights kept.
@@ -91,10 +97,11 @@ def fit(spec: RunSpec, model: nn.Module, batches: ClipBatches, loss: Loss, run_d
     done = directory.outcome()
     if done is not None:
         return done
-    directory.claim()
+    if share.first:
+        directory.claim()
     place = resolve_device(device)
     with deterministic(place, strict=spec.engine == "plain" or place.type == "cpu"), StopSignal() as stop:
-        run = _Run(spec, model, batches, loss, directory, validate, place)
+        run = _Run(spec, model, batches, loss, directory, validate, place, share)
         shown = RunProgress(spec.label, spec.train.epochs * batches.steps, run.state.steps, spec.train.epochs, progress)
         with shown:
             if news:
@@ -122,32 +129,40 @@ class _Run:
     """A run in memory: network, optimiser, and where it stands."""
 
     def __init__(self, spec: RunSpec, model: nn.Module, batches: ClipBatches, loss: Loss, directory: RunDirectory,
-                 validate: Validate | None, device: torch.device) -> None:
+                 validate: Validate | None, device: torch.device, share: Share) -> None:
+        model = share.fitted(spec, model, device)
         self.spec, self.model, self.batches, self.loss = spec, model, batches, loss
-        self.directory, self.validate, self.device = directory, validate, device
+        self.directory, self.validate, self.device, self.share = directory, validate, device, share
+        batches.share = share
         from lightning_fabric import Fabric  # takes seconds: it brings torch's compiler along
+        with warnings.catch_warnings():  # it quotes this machine's paths, and a notebook would show them
+            warnings.filterwarnings("ignore", message="The `srun` command is available")
+            self.fabric = Fabric(accelerator=device.type, precision=spec.precision, **share.fabric_options(spec, device))
+        self.fabric.launch()
         # On the device before there is an optimiser: a checkpoint's moments go to where the parameters are.
         self.fast = Fast(spec, model.to(device), device)
         self.optimiser = build_optimiser(model, spec.train.optimiser, fast=spec.engine == "fast")
-        state = directory.load()
+        state = directory.load() if share.first else None
+        share.wait()  # the first process tidies the directory and cuts the log back; the others look at it after that
+        if not share.first:
+            state = directory.load(tidy=False)
+        share.wait()
         if state is not None:
             model.load_state_dict(state.model)
             self.optimiser.load_state_dict(state.optimiser)
-        devices = [device.index or 0] if device.type == "cuda" else 1
-        with warnings.catch_warnings():  # it quotes this machine's paths, and a notebook would show them
-            warnings.filterwarnings("ignore", message="The `srun` command is available")
-            self.fabric = Fabric(accelerator=device.type, devices=devices, precision=spec.precision)
         self.network, self.fabric_optimiser = self.fabric.setup(model, self.optimiser)
         self.trained = self.fast.compiled(self.network)  # the same weights; validation takes the network as it is
         self.state = state or State(model={}, optimiser={})
         self.pending: list[_Pending] = []
-        self.delay = READ_BACK if spec.engine == "fast" and device.type == "cuda" else 1
+        self.delay = READ_BACK if spec.engine == "fast" and device.type == "cuda" and share.count == 1 else 1
         self.how = f"engine {spec.engine} on {device.type}; {batches.reside(device)}; {self.fast.how}; {spec.precision}"
+        self.how += f"; {share.count} processes" if share.count > 1 else ""
 
     def steps(self, shown: RunProgress, stop: StopSignal, checkpoint_seconds: float, budget: float) -> bool:
         """Do the steps that are left; False when the budget ran out before the last."""
         state, saved = self.state, time.monotonic()
-        with open(self.directory.log, "a", encoding="utf-8", buffering=1) as log:
+        path = self.directory.log if self.share.first else os.devnull
+        with open(path, "a", encoding="utf-8", buffering=1) as log:
             while state.epoch < self.spec.train.epochs:
                 rate = learning_rate(self.spec.train.optimiser, state.epoch)
                 for group in self.optimiser.param_groups:
@@ -158,6 +173,7 @@ class _Run:
                     for batch in epoch:
                         self.pending.append(_Pending(state.epoch + 1, state.step + 1, self._step(batch), batch.studies))
                         state.step, state.steps = state.step + 1, state.steps + 1
+                        stop.received = self.share.largest(stop.received or 0, self.device) or None  # all leave at the same step
                         last, score, now = state.step == self.batches.steps, None, time.monotonic()
                         save = last or stop.received is not None or now - saved >= checkpoint_seconds
                         losses = self._losses() if save or len(self.pending) >= self.delay or budget <= 1 else []
@@ -172,8 +188,9 @@ class _Run:
                             shown.step(one.epoch, value, score, last and one.step == self.batches.steps)
                         budget -= 1
                         if save:
-                            os.fsync(log.fileno())  # a checkpoint without its rows of the log could not be resumed
-                            self._save()
+                            if self.share.first:
+                                os.fsync(log.fileno())  # a checkpoint without its rows of the log could not be resumed
+                                self._save()
                             saved = time.monotonic()
                         if stop.received is not None:
                             shown.say(f"stopped after step {state.steps}; the same command goes on from here")
@@ -199,11 +216,13 @@ class _Run:
     def _step(self, batch: Batch) -> Tensor:
         """Forward, backward, update; the loss, still on the device. With a delay of 1 a bad loss stops before the update."""
         state = self.state
-        torch.manual_seed(torch_seed(self.batches.seeds(state.epoch, state.step, NETWORK)))  # drop-out, stochastic depth
+        entropy = self.batches.seeds(state.epoch, state.step, NETWORK) + ([] if self.share.first else [self.share.rank])
+        torch.manual_seed(torch_seed(entropy))  # drop-out, stochastic depth
         where = f"{self.spec.label}: epoch {state.epoch + 1}, step {state.step + 1}"
         try:
-            value = self.loss(self.trained(self.fast.laid_out(batch.clip)), batch)
-            if self.delay == 1 and not math.isfinite(number := float(value.detach())):
+            value = self.loss(self.trained(self.fast.laid_out(batch.clip)), batch) * self.share.weight(self.spec.loss)
+            seen = self.share.mean(value.detach())
+            if self.delay == 1 and not math.isfinite(number := float(seen)):
                 raise TrainingError(f"{where}: the loss is {number}; studies of the batch: {', '.join(batch.studies)}; "
                                     f"{self.directory.last_good()}")
             self.fabric.backward(value)
@@ -217,7 +236,7 @@ class _Run:
                                 f"of {self.device}; use a smaller batch") from None
         self.fabric_optimiser.step()
         self.fabric_optimiser.zero_grad()
-        return value.detach()
+        return seen
 
     def _end_epoch(self) -> float | None:
         """Validate, keep the best, move to the next epoch."""
@@ -236,9 +255,8 @@ class _Run:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
 
     def _save(self) -> None:
-        if self.fabric.is_global_zero:
-            self.state.model, self.state.optimiser = self.model.state_dict(), self.optimiser.state_dict()
-            self.directory.save(self.state)
+        self.state.model, self.state.optimiser = self.model.state_dict(), self.optimiser.state_dict()
+        self.directory.save(self.state)
 
     def outcome(self, weights: Path, finished: bool) -> Outcome:
         state = self.state
@@ -248,7 +266,7 @@ class _Run:
         """Write the weights kept, then the outcome."""
         kept = self.state.best if self.validate is not None else self._weights()
         outcome = self.outcome(self.directory.weights, finished=True)
-        if self.fabric.is_global_zero:
+        if self.share.first:
             save_weights(kept, outcome.weights, {"spec": self.spec.key, "task": self.spec.task, "model": self.spec.model.name,
                                                  "epoch": str(outcome.best_epoch)})
             self.directory.finish(outcome)
