@@ -113,5 +113,5 @@ def _parse(content: bytes, name: str) -> BaselineRecord:
     except (ValueError, ValidationError) as error:
         raise RecordError(f"{name}: not a record of the baseline: {error}") from None
     if key_of(record.data) != record.key:
-        raise RecordError(f"{name}: says key {record.key}, but its cohort has {key_of(record.data)}; delete the record")
+        raise RecordError(f"{name}: says key {record.key}, but its cohort has {key_of(record.data)}")
     return record

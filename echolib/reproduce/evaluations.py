@@ -35,8 +35,8 @@ from echolib.reproduce.provenance import RESULT_CODE, Provenance, code_fingerpri
 #: Parts of the package that decide an evaluation.
 CODE = (*RESULT_CODE, "reproduce/evaluations.py")
 TABLES = ("studies", "beats")
-#: Table of frames of a kept evaluation.
-FRAMES = "frames.csv"
+#: Table of frames; of a kept evaluation it may be missing.
+FRAMES = "frames.parquet"
 
 
 class EvaluationSpec(Keyed):
@@ -88,11 +88,11 @@ class Evaluation:
             RecordError: the evaluation was kept without its frames.
         """
         if not self.kept:
-            return pd.read_parquet(self.folder / "frames.parquet")
+            return pd.read_parquet(self.folder / FRAMES)
         shelf = Shelf(self.folder)
         if FRAMES not in shelf.sums(self.record.key):
             raise RecordError(f"evaluation {self.record.key} was kept without its frames; {shelf.remedy(self.record.key)}")
-        return _table(shelf.read(self.record.key, FRAMES))
+        return pd.read_parquet(io.BytesIO(shelf.read(self.record.key, FRAMES)))
 
 
 def read_record(path: Path) -> EvaluationRecord:
@@ -101,7 +101,10 @@ def read_record(path: Path) -> EvaluationRecord:
     Raises:
         RecordError: the file is damaged, or its specification has another key than the record says.
     """
-    return parse_record(path.read_bytes(), f"{path.parent.name}/{path.name}")
+    try:
+        return parse_record(path.read_bytes(), f"{path.parent.name}/{path.name}")
+    except RecordError as error:
+        raise RecordError(f"{error}; delete the record and run again") from None
 
 
 def parse_record(content: bytes, name: str) -> EvaluationRecord:
@@ -115,8 +118,7 @@ def parse_record(content: bytes, name: str) -> EvaluationRecord:
     except (ValueError, ValidationError) as error:
         raise RecordError(f"{name}: not a record of an evaluation: {error}") from None
     if record.spec.key != record.key:
-        raise RecordError(f"{name}: says key {record.key}, but its specification has {record.spec.key}; "
-                          "delete the record and run again")
+        raise RecordError(f"{name}: says key {record.key}, but its specification has {record.spec.key}")
     return record
 
 
@@ -219,7 +221,7 @@ def _compute(ledger: Ledger, spec: EvaluationSpec, folder: Path) -> EvaluationRe
     tables = {"studies": study_table(frames, store), "beats": beat_table(frames, store)}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "spec.json", spec.model_dump(mode="json"))
-    write_atomic(folder / "frames.parquet", frames.to_parquet())
+    write_atomic(folder / FRAMES, frames.to_parquet())
     for name, table in tables.items():
         write_atomic(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
     record = EvaluationRecord(key=spec.key, spec=spec, weights=weights, studies=len(names), frames=len(frames), unit=unit,
@@ -244,14 +246,14 @@ def keep(evaluation: Evaluation, results: Path, frames: bool = False) -> bool:
     Args:
         evaluation: one of this machine's own.
         results: where to.
-        frames: its table of frames as well, with five digits.
+        frames: its table of frames as well.
 
     Returns:
         was anything written?
     """
     parts = {f"{name}.csv": (evaluation.folder / f"{name}.csv").read_bytes() for name in TABLES}
     if frames:
-        parts[FRAMES] = evaluation.frames.to_csv(index=False, float_format="%.5g").encode()
+        parts[FRAMES] = (evaluation.folder / FRAMES).read_bytes()
     return kept.put(results / "evaluations", evaluation.record.key, {kept.RECORD: kept.as_json(evaluation.record), **parts})
 
 

@@ -138,7 +138,10 @@ class Shelf:
             return None
         path = self.folder / f"{key}.{RECORD}"
         if path.is_file():
-            record = parse(path.read_bytes(), self.name(key, RECORD))
+            try:
+                record = parse(path.read_bytes(), self.name(key, RECORD))
+            except RecordError as error:
+                raise RecordError(f"{error}; {self.remedy(key)}") from None
             if record.key != key:
                 raise RecordError(f"{self.name(key, RECORD)} belongs to another key, {record.key}; {self.remedy(key)}")
         for part in (RECORD, *parts):

@@ -62,7 +62,10 @@ def read_record(path: Path) -> Record:
     Raises:
         RecordError: the file is damaged, or the specification inside has another key than the record says.
     """
-    return parse_record(path.read_bytes(), f"{path.parent.name}/{path.name}")
+    try:
+        return parse_record(path.read_bytes(), f"{path.parent.name}/{path.name}")
+    except RecordError as error:
+        raise RecordError(f"{error}; delete the record and run again") from None
 
 
 def parse_record(content: bytes, name: str) -> Record:
@@ -76,8 +79,7 @@ def parse_record(content: bytes, name: str) -> Record:
     except (ValueError, ValidationError) as error:
         raise RecordError(f"{name}: not a run record: {error}") from None
     if record.spec.key != record.key:
-        raise RecordError(f"{name}: says key {record.key}, but its specification has {record.spec.key}; "
-                          "delete the record and run again")
+        raise RecordError(f"{name}: says key {record.key}, but its specification has {record.spec.key}")
     return record
 
 
