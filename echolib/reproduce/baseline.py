@@ -91,10 +91,14 @@ def scores_of(store: ClipStore) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def keep_baseline(ledger: Ledger, results: Path) -> bool:
-    """Compute the baseline and keep it in ``results`` (a profile's folder there). Returns whether anything was written."""
+def keep_baseline(ledger: Ledger, store: ClipStore, results: Path) -> bool:
+    """Compute the baseline on the profile's ``store`` and keep it in ``results`` (a profile's folder there).
+
+    Returns:
+        was anything written?
+    """
     data, began, folder = ledger.workspace.profile.echonet, time.perf_counter(), results / "baselines"
-    store, code = ledger.store_of(data), code_fingerprint(CODE)
+    code = code_fingerprint(CODE)
     table = scores_of(store).to_csv(index=False, float_format="%.5g").encode()
     try:
         old = kept.Shelf(folder).record(key_of(data), _parse, (TABLE,))

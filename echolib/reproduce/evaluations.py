@@ -28,8 +28,8 @@ from echolib.errors import DataError, RecordError
 from echolib.evaluation.whole_video import beat_table, frame_tables, study_table, unit_of
 from echolib.files import locked, parse_json, write_atomic, write_json
 from echolib.reproduce import kept
-from echolib.reproduce.kept import WEIGHTS, Shelf
-from echolib.reproduce.ledger import Found, Ledger
+from echolib.reproduce.kept import WEIGHTS, Found, Shelf
+from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.provenance import RESULT_CODE, Provenance, code_fingerprint, collect
 
 #: Parts of the package that decide an evaluation.

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from echolib.config import RunSpec
+from echolib.config import DataSpec, RunSpec
+from echolib.data.store import ClipStore
 from echolib.errors import ConfigError
 from echolib.reproduce import baseline, contents, evaluations, kept
 from echolib.reproduce.evaluations import Evaluation, EvaluationSpec
@@ -41,7 +42,8 @@ def keep(workspace: Workspace, *, any_code: bool = False, say: Callable[[str], N
 
     Args:
         workspace: the profile's folders.
-        any_code: also what other code than today's computed; specification and data must be the same all the same.
+        any_code: also what other code than today's computed, the simulator's included; the specification must be the same all
+            the same, and the data those that lie in the build folder.
         say: takes a line about each.
 
     Raises:
@@ -55,6 +57,10 @@ def keep(workspace: Workspace, *, any_code: bool = False, say: Callable[[str], N
     ledger = Ledger(workspace, say=lambda text: None, progress=False, computes=False, anew=True)
     results, done = workspace.root / "results" / profile.name, Kept()
     parts = [contents.needs(page, profile) for page in contents.NOTEBOOKS]
+    older = {data: folder for data in contents.cohorts(profile, parts) if data.phantom is not None
+             and ledger.known(data) is None and (folder := workspace.older_cohort(data)) is not None}
+    if any_code:
+        ledger.fingerprints |= {d.model_dump_json(): workspace.read(d, folder).fingerprint for d, folder in older.items()}
     runs = {s.key: s for part in parts for s in part.runs}
     wanted = {kind: {s.key for part in parts for s in getattr(part, kind)} for kind in ("weights", "logs", "frames")}
 
@@ -81,9 +87,9 @@ def keep(workspace: Workspace, *, any_code: bool = False, say: Callable[[str], N
         one = Evaluation(evaluations.read_record(folder / "record.json"), *tables, folder)
         note(what, evaluations.keep(one, results, frames=spec.key in wanted["frames"]))
     if any(part.baseline for part in parts):
-        here = profile.echonet.phantom is None or workspace.is_simulated(profile.echonet)
-        note("the threshold-and-fill baseline", baseline.keep_baseline(ledger, results) if here else None,
-             "" if here else "its data are not here")
+        why = _no_data(ledger, profile.echonet)
+        note("the threshold-and-fill baseline", None if why else baseline.keep_baseline(ledger, _store(
+            ledger, profile.echonet, older), results), why)
     say(f"results/{profile.name}: {len(done.written)} written, {len(done.unchanged)} as they were, {len(done.skipped)} skipped")
     return done
 
@@ -92,12 +98,27 @@ def _why_not(ledger: Ledger, spec: RunSpec | EvaluationSpec, folder: Path, any_c
     """Why a result is not kept; "" when it is."""
     if not (folder / "record.json").is_file():
         return "not run yet"
-    if spec.data.phantom is not None and ledger.known(spec.data) is None:
-        return "its data are not here, so it cannot be compared with them"
+    if why := _no_data(ledger, spec.data):
+        return why
     record, why = own(spec)
     if record is None and not (any_code and why == "the code changed"):
         return why + ("; --any-code keeps it all the same" if why == "the code changed" else "")
     return ""
+
+
+def _no_data(ledger: Ledger, data: DataSpec) -> str:
+    """Why results on a cohort cannot be compared with it; "" when they can."""
+    if data.phantom is None or ledger.known(data) is not None:
+        return ""
+    if ledger.workspace.older_cohort(data) is not None:
+        return "the simulator's sources changed since its data were made; --any-code keeps it all the same"
+    return "its data are not here, so it cannot be compared with them"
+
+
+def _store(ledger: Ledger, data: DataSpec, older: dict[DataSpec, Path]) -> ClipStore:
+    if data not in older:
+        return ledger.store_of(data)
+    return ledger.workspace.packed(data, ledger.workspace.read(data, older[data]), progress=ledger.progress)
 
 
 def _keep_run(spec: RunSpec, folder: Path, results: Path, weights: bool, log: bool) -> tuple[bool, str]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,13 +26,35 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from echolib.config import DataSpec
-from echolib.errors import RecordError
+from echolib.errors import ConfigError, RecordError
 from echolib.files import write_atomic
 from echolib.reproduce.provenance import Provenance
 
 KINDS = ("runs", "evaluations", "baselines")
 RECORD, SUMS, WEIGHTS = "json", "sha256", "weights.safetensors"
 _LINE = re.compile(r"([0-9a-f]{64})  ([0-9a-f]{16})\.([a-z.]+)")
+
+
+def anew_asked() -> bool:
+    """Does ``ECHOLIB_ANEW`` ask to compute what is kept? A variable, so that notebooks, which run in processes of their own,
+    do the same.
+
+    Raises:
+        ConfigError: it is neither 0 nor 1.
+    """
+    asked = os.environ.get("ECHOLIB_ANEW", "")
+    if asked not in ("", "0", "1"):
+        raise ConfigError(f"ECHOLIB_ANEW = {asked!r}; expected 1 (compute what is kept in results/ all the same), 0 or nothing")
+    return asked == "1"
+
+
+@dataclass(frozen=True)
+class Found:
+    """The usable record of a run or an evaluation, if there is one, and why; ``kept``: it comes from ``results/``."""
+
+    record: object | None
+    why: str
+    kept: bool = False
 
 
 def put(folder: Path, key: str, parts: Mapping[str, bytes], absent: Mapping[str, str] | None = None) -> bool:

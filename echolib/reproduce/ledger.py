@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -22,38 +21,16 @@ import pandas as pd
 from echolib import models
 from echolib.config import DataSpec, RunSpec
 from echolib.data.store import ClipStore
-from echolib.errors import ConfigError, RecordError
+from echolib.errors import RecordError
 from echolib.evaluation.inference import score_split
 from echolib.files import locked, write_json
 from echolib.reproduce import kept
-from echolib.reproduce.kept import WEIGHTS, Shelf
+from echolib.reproduce.kept import WEIGHTS, Found, Shelf, anew_asked
 from echolib.reproduce.provenance import Provenance, code_fingerprint, collect
 from echolib.reproduce.records import Record, parse_record, read_record, summarise
 from echolib.reproduce.workspace import Workspace
 from echolib.training.pretrain import train_reconstruct
 from echolib.training.segment import train_segment
-
-
-def anew_asked() -> bool:
-    """Does ``ECHOLIB_ANEW`` ask to compute what is kept? A variable, so that notebooks, which run in processes of their own,
-    do the same.
-
-    Raises:
-        ConfigError: it is neither 0 nor 1.
-    """
-    asked = os.environ.get("ECHOLIB_ANEW", "")
-    if asked not in ("", "0", "1"):
-        raise ConfigError(f"ECHOLIB_ANEW = {asked!r}; expected 1 (compute what is kept in results/ all the same), 0 or nothing")
-    return asked == "1"
-
-
-@dataclass(frozen=True)
-class Found:
-    """The usable record of a run or an evaluation, if there is one, and why; ``kept``: it comes from ``results/``."""
-
-    record: object | None
-    why: str
-    kept: bool = False
 
 
 @dataclass

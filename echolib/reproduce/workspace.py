@@ -89,14 +89,21 @@ class Workspace:
         """Is the cohort of ``data``, a phantom, here and finished?"""
         return (self.cohort_dir(data) / LAST_TABLE[data.layout]).is_file()
 
-    def read(self, data: DataSpec) -> Cohort:
-        """Read the cohort of ``data`` as it lies there; nothing is simulated.
+    def older_cohort(self, data: DataSpec) -> Path | None:
+        """A finished folder of this phantom cohort that other sources of the simulator wrote; None where there is none."""
+        today = self.cohort_dir(data)
+        found = [path for path in sorted(today.parent.glob(f"{today.name[:-8]}????????"))
+                 if path != today and (path / LAST_TABLE[data.layout]).is_file()]
+        return found[-1] if found else None
+
+    def read(self, data: DataSpec, folder: Path | None = None) -> Cohort:
+        """Read the cohort of ``data`` as it lies there, or in another folder; nothing is simulated.
 
         Raises:
             DataError: it is not there or damaged.
             ConfigError: real data was asked for and no folder is given.
         """
-        return {"echonet": echonet.read, "camus": camus.read}[data.layout](self.cohort_dir(data))
+        return {"echonet": echonet.read, "camus": camus.read}[data.layout](folder or self.cohort_dir(data))
 
     def cohort(self, data: DataSpec, *, workers: int = 2, progress: bool = True) -> Cohort:
         """Read the cohort of ``data``, simulating it first where it is a phantom that is not there yet.
@@ -128,10 +135,7 @@ class Workspace:
 
     def store_of(self, data: DataSpec, *, workers: int = 2, progress: bool = True) -> ClipStore:
         """The packed clips of any cohort, simulated and packed first where they are not there yet."""
-        cohort = self.cohort(data, workers=workers, progress=progress)
-        out = self.store_dir(data, cohort)
-        with locked(self.build / "store" / ".lock"):
-            return open_verified(pack(cohort, out, size=data.size, channels=data.channels, progress=progress).path)
+        return self.packed(data, self.cohort(data, workers=workers, progress=progress), progress=progress)
 
     def sample(self, data: DataSpec, *, train: int = 0, val: int = 0, test: int = 0,
                progress: bool = True) -> tuple[ClipStore, Path]:
@@ -164,10 +168,13 @@ class Workspace:
         with locked(self.build / "cohort" / ".lock"):
             write_echonet(folder, data.phantom, workers=2, progress=progress, only=names, whole=whole,
                           device="cuda" if torch.cuda.is_available() else "cpu")
-        cohort = _whole(echonet.read(folder), True)
+        return self.packed(data, _whole(self.read(data, folder), True), progress=progress), folder
+
+    def packed(self, data: DataSpec, cohort: Cohort, *, progress: bool = True) -> ClipStore:
+        """The packed clips of a cohort that was read, made if they are missing."""
         out = self.store_dir(data, cohort)
         with locked(self.build / "store" / ".lock"):
-            return open_verified(pack(cohort, out, size=data.size, channels=data.channels, progress=progress).path), folder
+            return open_verified(pack(cohort, out, size=data.size, channels=data.channels, progress=progress).path)
 
 
 def _whole(cohort: Cohort, empty_split: bool) -> Cohort:

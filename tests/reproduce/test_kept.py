@@ -160,6 +160,16 @@ def test_what_is_not_finished_or_not_current_is_skipped_and_the_reason_said(whol
     assert not (results(whole) / f"{one.key}.json").exists()
     keep(whole, any_code=True, say=said.append)
     assert (results(whole) / f"{one.key}.json").is_file()
+    monkeypatch.undo()
+    pages(monkeypatch)
+    here = whole.cohort_dir(whole.profile.echonet)
+    here.rename(here.with_name(here.name[:-8] + "0" * 8))  # as if another version of the simulator had made it
+    done = keep(whole, say=said.append)
+    assert len(done.skipped) == 5 and "the simulator's sources changed since its data were made; --any-code" in said[-2]
+    shutil.rmtree(whole.root / "results")
+    done = keep(whole, any_code=True, say=said.append)
+    assert len(done.written) == 4 and not here.exists()
+    assert not (ledger_of(whole, anew=True).known(whole.profile.echonet)), "keeping simulates nothing"
     shutil.rmtree(whole.build / "cohort")
     done = keep(whole, say=said.append)
     assert len(done.skipped) == 5 and "its data are not here, so it cannot be compared with them" in "\n".join(said)
