@@ -6,6 +6,7 @@
 # make clean           remove build/ (runs included); .venv stays. make distclean removes both
 #
 # Real data:  make book PROFILE=paper ECHONET=../EchoNet-Dynamic CAMUS=../CAMUS IMAGENET=../weights
+# What is kept in results/ is not computed again, unless:  make book PROFILE=desk ECHOLIB_ANEW=1
 # The plain path (frame by frame, float32, nothing compiled) instead of the fast one:  make book ENGINE=plain
 
 PYTHON  ?= python3

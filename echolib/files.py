@@ -44,8 +44,17 @@ def read_json(path: Path) -> object:
         OSError: the file is missing or cannot be read.
         ValueError: it is not UTF-8, not JSON, or nested too deeply.
     """
+    return parse_json(path.read_bytes())
+
+
+def parse_json(content: bytes) -> object:
+    """JSON from a file's content.
+
+    Raises:
+        ValueError: it is not UTF-8, not JSON, or nested too deeply.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content.decode("utf-8"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
 

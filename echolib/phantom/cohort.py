@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -37,7 +38,8 @@ _LAYOUT_SEED = {"echonet": 1, "camus": 2}
 _JPEG_QUALITY = 95
 
 
-def write_echonet(out: Path, spec: PhantomSpec, *, workers: int = 1, progress: bool = True, device: str = "cpu") -> None:
+def write_echonet(out: Path, spec: PhantomSpec, *, workers: int = 1, progress: bool = True, device: str = "cpu",
+                  only: Iterable[str] | None = None, whole: Path | None = None) -> None:
     """Write a cohort in EchoNet-Dynamic's layout: FileList.csv, VolumeTracings.csv, Videos/, and Truth/ beside them.
 
     EDV, ESV and EF are the analytic ones of the traced beat. Finished studies are kept, so an interrupted call goes on.
@@ -48,15 +50,26 @@ def write_echonet(out: Path, spec: PhantomSpec, *, workers: int = 1, progress: b
         workers: processes.
         progress: show a progress bar.
         device: torch device that makes the images.
+        only: names of the studies to write; None: all. Each is the same bytes as in the whole cohort.
+        whole: a folder that may hold the whole cohort: with ``only``, studies that are there are copied.
 
     Raises:
-        ConfigError: the folder holds something else, or the specification asks for nothing or for clips too short.
+        ConfigError: the folder holds something else, the specification asks for nothing or for clips too short, or ``only``
+            names a study that the cohort does not have.
     """
     out = Path(out)
     _check(spec)
-    claim(out, "echonet", spec, device, "FileList.csv")
+    studies = studies_of(spec)
+    if only is not None:
+        unknown = sorted(set(only) - studies.keys())
+        if unknown or not only:
+            raise ConfigError(f"the cohort has no study {unknown[0] if unknown else 'of no name'}; expected names of its "
+                              f"{len(studies)} studies, such as {next(iter(studies))}")
+        studies = {name: studies[name] for name in studies if name in set(only)}
+    claim(out, "echonet", spec, device, "FileList.csv", **({} if only is None else {"only": sorted(studies)}))
     sweep(out)
-    studies = {study_name(spec, split, k): (split, k) for split in SPLITS for k in range(getattr(spec, split))}
+    if only is not None and whole is not None:
+        _copy_studies(whole, out, studies)
     jobs = [(out, spec, split, k, device) for name, (split, k) in studies.items() if missing(_echonet_files(out, name))]
     run_jobs(_echonet_study, jobs, workers=workers, progress=progress, title="simulating")
     if not jobs and not missing([out / "VolumeTracings.csv", out / "FileList.csv"]):
@@ -110,6 +123,11 @@ def write_camus(out: Path, spec: PhantomSpec, *, workers: int = 1, progress: boo
             write_atomic(path, "".join(f"{p}\n" for p in sorted(patients)))
 
 
+def studies_of(spec: PhantomSpec) -> dict[str, tuple[str, int]]:
+    """(split, number in it) by name, of every study of a cohort in EchoNet-Dynamic's layout; split by split."""
+    return {study_name(spec, split, k): (split, k) for split in SPLITS for k in range(getattr(spec, split))}
+
+
 def study_name(spec: PhantomSpec, split: str, index: int) -> str:
     """A name like EchoNet-Dynamic's, ``0X`` and 16 hex digits, that tells nothing but is the same for the same study."""
     return "0X" + hashlib.sha256(f"{spec.preset}/{spec.seed}/{split}/{index}".encode()).hexdigest()[:16].upper()
@@ -151,6 +169,14 @@ def _draw(spec: PhantomSpec, layout: str, split: str, index: int, **options: obj
 
 def _echonet_files(out: Path, name: str) -> list[Path]:
     return [out / "Videos" / f"{name}.avi", out / TRUTH / f"{name}.npz"]
+
+
+def _copy_studies(whole: Path, out: Path, names: Iterable[str]) -> None:
+    for name in names:
+        here, there = _echonet_files(whole, name), _echonet_files(out, name)
+        if missing(there) and not missing(here):
+            for source, target in zip(here, there, strict=True):  # the truth last: it marks the study as whole
+                write_atomic(target, source.read_bytes())
 
 
 def _echonet_study(out: Path, spec: PhantomSpec, split: str, index: int, device: str) -> None:

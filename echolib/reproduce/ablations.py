@@ -139,7 +139,7 @@ def heat_figure(ours: pd.DataFrame, data: str) -> Figure:
     """Figure 7 as heat maps: published above, ours below, each with its own scale of colours."""
     table = figure7_table()
     figure, axes = plt.subplots(2, 2, figsize=(8.6, 5.6), width_ratios=(4, 2.6), layout="constrained")
-    values = {"published, EchoNet-Dynamic": table.set_index("name").dsc_overall, f"this machine, {data}": ours.value}
+    values = {"published, EchoNet-Dynamic": table.set_index("name").dsc_overall, f"this book, {data}": ours.value}
     for line, (title, found) in zip(axes, values.items(), strict=True):
         known = found.reindex(table.name).dropna()
         low, high = (known.min(), known.max()) if len(known) else (0, 1)
@@ -180,7 +180,7 @@ def period_figure(ours: pd.DataFrame, data: str) -> Figure:
         names = part.groupby("frames").name.agg(list)
         _lines(line[0], names, part.set_index("name").dsc_overall.rename("value").to_frame(), table)
         _lines(line[1], names, ours, table)
-        for axis, title in zip(line, ("published, EchoNet-Dynamic", f"this machine, {data}"), strict=True):
+        for axis, title in zip(line, ("published, EchoNet-Dynamic", f"this book, {data}"), strict=True):
             axis.set_title(f"{approach}: {title}", fontsize=9, loc="left",
                            color=COLOURS["published" if title.startswith("published") else "here"])
             axis.set_ylabel("Dice (%)")
@@ -223,9 +223,9 @@ def ratio_figure(ours: pd.DataFrame, data: str) -> Figure:
     x = [places[n] for n in ours.index]
     right.vlines(x, ours.low, ours.high, color=COLOURS["here"], lw=2)
     right.plot(x, ours.value, "o", color=COLOURS["here"], ms=5)
-    right.set_title(f"this machine, {data}\n95 % intervals", fontsize=9, loc="left", color=COLOURS["here"])
+    right.set_title(f"this book, {data}\n95 % intervals", fontsize=9, loc="left", color=COLOURS["here"])
     below.bar(x, 100 * ours.best, color=COLOURS["here"], width=0.7)
-    below.set_title("this machine: the best ratio\nin so many resamples", fontsize=9, loc="left", color=COLOURS["here"])
+    below.set_title("this book: the best ratio\nin so many resamples", fontsize=9, loc="left", color=COLOURS["here"])
     below.set(ylabel="%", ylim=(0, 100))
     for axis in (left, right, below):
         axis.set_xticks(range(len(RATIOS)), ["none", *(f"{10 * i}" for i in range(1, 10))], fontsize=7)
@@ -244,7 +244,7 @@ def backbone_figure(printed: pd.Series, ours: pd.DataFrame, data: str) -> Figure
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 0.5 * len(order) + 1.0), sharey=True, layout="constrained")
     known = pd.DataFrame({"value": printed, "low": np.nan, "high": np.nan}).reindex(order)
     for axis, table, title, colour in ((left, known, "published, EchoNet-Dynamic", COLOURS["published"]),
-                                       (right, ours.reindex(order), f"this machine, {data}", COLOURS["here"])):
+                                       (right, ours.reindex(order), f"this book, {data}", COLOURS["here"])):
         intervals(axis, table, colour)
         axis.set_title(title, fontsize=10, color=colour, loc="left")
         axis.set_xlabel("Dice, ED and ES frames (%)")
@@ -260,7 +260,7 @@ def cost_figure(table: pd.DataFrame, data: str) -> Figure:
         data: what ours was measured on.
     """
     figure, axes = plt.subplots(1, 2, figsize=(8.6, 4.2), sharex=True, layout="constrained")
-    for axis, column, title, colour in zip(axes, ("published", "ours"), ("published, EchoNet-Dynamic", f"this machine, {data}"),
+    for axis, column, title, colour in zip(axes, ("published", "ours"), ("published, EchoNet-Dynamic", f"this book, {data}"),
                                            (COLOURS["published"], COLOURS["here"]), strict=True):
         wide = table.pivot(index="row", columns="column", values=column).dropna(
             subset=["dsc_overall", "gflops_per_frame", "params_m"])

@@ -1,9 +1,11 @@
-"""The commands that make the book and its parts: ``plan``, ``cohort``, ``store``, ``run``, ``notebook``, ``pages``, ``book``
-and ``batch``."""
+"""The commands that make the book and its parts: ``plan``, ``cohort``, ``store``, ``run``, ``keep``, ``notebook``, ``pages``,
+``book`` and ``batch``."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -54,9 +56,12 @@ def store_command(name: CohortName, profile: ProfileName = "smoke") -> None:
 def run_command(name: Annotated[str | None, typer.Argument(help="an entry of the registry, such as simlvseg_table1, or the "
                                                                 "key of a run or an evaluation")] = None,
                 profile: ProfileName = "smoke", everything: Annotated[bool, typer.Option("--all", help="all pages")] = False,
-                engine: Engine = None) -> None:
+                engine: Engine = None,
+                anew: Annotated[bool, typer.Option("--anew", help="records kept in results/ do not count")] = False) -> None:
     """Run what has no record yet: one training, one evaluation, those of one table or figure, or all."""
     choose_engine(engine)
+    if anew:
+        os.environ["ECHOLIB_ANEW"] = "1"
     from echolib.reproduce import evaluations
     from echolib.reproduce.contents import select
     from echolib.reproduce.ledger import Ledger
@@ -75,6 +80,25 @@ def run_command(name: Annotated[str | None, typer.Argument(help="an entry of the
     for spec in chosen.evaluations:
         found = evaluations.require(ledger, [spec])[0].record
         print(f"evaluation {spec.key}  {spec.label}: {found.studies} studies, {found.frames} frames", flush=True)
+
+
+def keep_command(profile: ProfileName, engine: Engine = None,
+                 any_code: Annotated[bool, typer.Option("--any-code", help="also what older code computed; data and "
+                                                                            "specification must be the same")] = False,
+                 build: Annotated[Path | None, typer.Option(help="build folder to take from; default: "
+                                                                 "build/<profile>")] = None) -> None:
+    """Copy finished runs and evaluations that the pages need to results/<profile>, to be committed with the sources."""
+    choose_engine(engine)
+    from echolib.errors import ConfigError
+    from echolib.reproduce.keeping import keep
+    from echolib.reproduce.workspace import Workspace
+
+    workspace = Workspace.open(profile)
+    if build is not None:
+        if not (build / "runs").is_dir():
+            raise ConfigError(f"{build.name} holds no folder 'runs'; expected the build folder of profile {profile!r}")
+        workspace = replace(workspace, build=build.resolve())
+    keep(workspace, any_code=any_code)
 
 
 def notebook_command(name: Annotated[str, typer.Argument(help="a notebook of the book, such as simlvseg_table1")],
@@ -129,6 +153,7 @@ def choose_engine(engine: str | None) -> None:
 def register(app: typer.Typer) -> None:
     """Add the commands to ``echolib``."""
     for name, command in (("plan", plan_command), ("book", book_command), ("cohort", cohort_command), ("store", store_command),
-                          ("run", run_command), ("notebook", notebook_command), ("pages", pages_command)):
+                          ("run", run_command), ("keep", keep_command), ("notebook", notebook_command),
+                          ("pages", pages_command)):
         app.command(name)(command)
     app.command("batch", context_settings={"allow_extra_args": True, "ignore_unknown_options": False})(batch_command)

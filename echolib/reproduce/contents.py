@@ -8,7 +8,7 @@ need it and no other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nbformat
@@ -28,29 +28,55 @@ NOTEBOOKS = ("simlvseg_method", "phantom_atlas", "simlvseg_table1", "simlvseg_fi
 
 @dataclass(frozen=True)
 class Needs:
-    """What a notebook asks the ledger for; a run that another one starts from is not listed by itself."""
+    """What a notebook asks the ledger for; a run that another one starts from is not listed by itself.
+
+    Attributes:
+        runs: whose records and scores it shows.
+        evaluations: whose records and tables it shows.
+        weights: those of ``runs`` whose networks it runs.
+        logs: those of ``runs`` whose training it draws.
+        frames: those of ``evaluations`` whose single frames it draws.
+        baseline: it shows the threshold-and-fill baseline.
+    """
 
     runs: tuple[RunSpec, ...] = ()
     evaluations: tuple[EvaluationSpec, ...] = ()
+    weights: tuple[RunSpec, ...] = ()
+    logs: tuple[RunSpec, ...] = ()
+    frames: tuple[EvaluationSpec, ...] = ()
+    baseline: bool = False
 
 
 def _ejection(profile: Profile) -> Needs:
-    specs = [s for cohort in ejection.needed(profile) for group in cohort.values() for s in group]
-    return Needs(tuple(s.run for s in specs if s.run is not None), tuple(specs))
+    main, arrhythmia = ejection.needed(profile)
+    specs = [s for cohort in (main, arrhythmia) for group in cohort.values() for s in group]
+    return Needs(tuple(s.run for s in specs if s.run is not None), tuple(specs), frames=(arrhythmia["SimLVSeg-3D"][0],))
 
 
 def _method(profile: Profile) -> Needs:
     runs = TABLE1.runs(profile)
-    return Needs(runs=(runs["SimLVSeg-3D"][0], runs["SimLVSeg-SI"][0]))
+    video, image = runs["SimLVSeg-3D"][0], runs["SimLVSeg-SI"][0]
+    return Needs(runs=(video.init, image.init, video, image), weights=(video.init, image.init, video, image))
+
+
+def _table1(profile: Profile) -> Needs:
+    runs = TABLE1.runs(profile)
+    return Needs(weights=(runs["SimLVSeg-3D"][0],), logs=tuple(specs[0] for specs in runs.values()), baseline=True)
+
+
+def _real_clip(profile: Profile) -> Needs:
+    run = TABLE1.runs(profile)["SimLVSeg-3D"][0]
+    return Needs(runs=(run,), weights=(run,))
 
 
 #: Notebook -> what it needs besides the runs of the registry's entries that name it.
 BESIDES: dict[str, Callable[[Profile], Needs]] = {
-    "phantom_atlas": lambda profile: Needs(),
+    "phantom_atlas": lambda profile: Needs(baseline=True),
     "simlvseg_method": _method,
+    "simlvseg_table1": _table1,
     "simlvseg_runtime": lambda profile: Needs(),
     "ejection_fraction": _ejection,
-    "real_clip": lambda profile: Needs(runs=(TABLE1.runs(profile)["SimLVSeg-3D"][0],)),
+    "real_clip": _real_clip,
 }
 
 
@@ -65,7 +91,7 @@ def needs(notebook: str, profile: Profile) -> Needs:
         raise ConfigError(f"{notebook}: no entry of the registry names this notebook; say in contents.BESIDES what it needs")
     more = BESIDES.get(notebook, lambda profile: Needs())(profile)
     runs = [spec for entry in entries for group in entry.runs(profile).values() for spec in group]
-    return Needs(_once([*runs, *more.runs]), _once(more.evaluations))
+    return replace(more, runs=_once([*runs, *more.runs]), evaluations=_once(more.evaluations))
 
 
 def check(notebook: str, root: Path, profile: Profile) -> None:

@@ -25,9 +25,9 @@ from echolib.errors import RecordError
 from echolib.hardware import cores
 from echolib.reproduce.counts import PAPER_FRAMES
 from echolib.reproduce.evaluations import EvaluationSpec
-from echolib.reproduce.ledger import Record, read_record
 from echolib.reproduce.plan import Cost
 from echolib.reproduce.provenance import hardware
+from echolib.reproduce.records import Record, read_record
 
 #: Studies with tracings by split, of the real data sets.
 REAL_STUDIES = {"echonet": {"train": 7460, "val": 1288, "test": 1276}, "camus": {"train": 800, "val": 100, "test": 100}}
@@ -179,7 +179,7 @@ class Estimator:
 
 def known_records(root: Path) -> list[Record]:
     """Every readable record of a checkout, of all profiles: this machine's in ``build`` and those kept in ``results``."""
-    paths = [*sorted(root.glob("build/*/runs/*/record.json")), *sorted(root.glob("results/*/*.json"))]
+    paths = [*sorted(root.glob("build/*/runs/*/record.json")), *sorted(root.glob("results/*/runs/*.json"))]
     found = []
     for path in paths:
         try:

@@ -12,10 +12,12 @@ from IPython.display import HTML
 from echolib import published
 from echolib.config import Profile
 from echolib.evaluation.agreement import Agreement, agreement
-from echolib.reproduce.evaluations import Evaluation, EvaluationSpec, require
+from echolib.reproduce.evaluations import CODE, Evaluation, EvaluationSpec, require
 from echolib.reproduce.experiments import TABLE1
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.pages import html_table
+from echolib.reproduce.provenance import code_fingerprint
+from echolib.reproduce.scorecard import origin_items
 
 #: The row without a network: what is left of the error when every mask is exact.
 CEILING = "exact masks"
@@ -112,19 +114,12 @@ def published_html() -> HTML:
 def evaluations_html(results: Results, profile: str) -> HTML:
     """The footer: which evaluations, of which runs, on what, with which code."""
     records = [e.record for e in results.all]
-    first = records[0].provenance
-    shown = ("echolib", "numpy", "python", "scipy", "torch")
-    commits = sorted({r.provenance.commit[:10] + (" with uncommitted changes" if r.provenance.uncommitted_changes else "")
-                      for r in records})
+    packages = ("echolib", "numpy", "python", "scipy", "torch")
     items = {"Profile": profile, "Evaluations": ", ".join(f"{r.key} ({r.spec.label})" for r in records),
              "Runs": ", ".join(sorted({r.spec.run.key for r in records if r.spec.run})),
              "Seeds": ", ".join(str(s) for s in sorted({r.spec.run.seed for r in records if r.spec.run})),
              "Frames": f"{sum(r.frames for r in records)} in {sum(r.studies for r in records)} videos, all networks together",
-             "Commit": ", ".join(commits), "Code": first.code,
-             "Data": ", ".join(sorted({r.provenance.data[:16] for r in records})),
-             "Hardware": first.hardware + f", {first.threads} threads",
-             "Versions": ", ".join(f"{name} {first.versions[name]}" for name in shown if name in first.versions),
-             "Finished": max(r.provenance.finished for r in records),
+             **origin_items([r.provenance for r in records], code_fingerprint(CODE), packages),
              "Wall time": f"{sum(r.provenance.wall_seconds for r in records):.0f} s, training not counted"}
     body = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd>" for k, v in items.items())
     return HTML(f'<details class="echo-provenance"><summary>Where these numbers come from</summary><dl>{body}</dl></details>')

@@ -5,12 +5,14 @@ An evaluation is fixed by a run, a cohort and a split. Its folder is named by th
 specification, the code, the data and the run's weights are what they were, as a run is. Without a run, the exact masks
 take the network's place: what is left of the error is that of the beat finder and of the disks.
 
-Evaluations worth keeping lie in ``results/<profile>/evaluations/<key>.json``, their tables beside them as CSV.
+Evaluations worth keeping lie in ``results/<profile>/evaluations/<key>.json``, their tables beside them as CSV; where this
+machine has none of its own they take the place of computing, as kept runs do (:mod:`echolib.reproduce.kept`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,13 +26,17 @@ from rich.progress import track
 from echolib.config import DataSpec, Keyed, RunSpec, Split
 from echolib.errors import DataError, RecordError
 from echolib.evaluation.whole_video import beat_table, frame_tables, study_table, unit_of
-from echolib.files import locked, read_json, write_atomic, write_json
+from echolib.files import locked, parse_json, write_atomic, write_json
+from echolib.reproduce import kept
+from echolib.reproduce.kept import WEIGHTS, Found, Shelf
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.provenance import RESULT_CODE, Provenance, code_fingerprint, collect
 
 #: Parts of the package that decide an evaluation.
 CODE = (*RESULT_CODE, "reproduce/evaluations.py")
 TABLES = ("studies", "beats")
+#: Table of frames; of a kept evaluation it may be missing.
+FRAMES = "frames.parquet"
 
 
 class EvaluationSpec(Keyed):
@@ -72,18 +78,21 @@ class Evaluation:
     studies: pd.DataFrame
     beats: pd.DataFrame
     folder: Path
+    kept: bool = False
 
     @property
     def frames(self) -> pd.DataFrame:
-        """One row a frame; only this machine's own evaluations have it.
+        """One row a frame. Of kept evaluations only those have it whose frames a page draws.
 
         Raises:
-            RecordError: a kept evaluation, which has no table of frames.
+            RecordError: the evaluation was kept without its frames.
         """
-        path = self.folder / "frames.parquet"
-        if not path.is_file():
-            raise RecordError(f"evaluation {self.record.key} was kept without its frames; delete nothing, but compute it here")
-        return pd.read_parquet(path)
+        if not self.kept:
+            return pd.read_parquet(self.folder / FRAMES)
+        shelf = Shelf(self.folder)
+        if FRAMES not in shelf.sums(self.record.key):
+            raise RecordError(f"evaluation {self.record.key} was kept without its frames; {shelf.remedy(self.record.key)}")
+        return pd.read_parquet(io.BytesIO(shelf.read(self.record.key, FRAMES)))
 
 
 def read_record(path: Path) -> EvaluationRecord:
@@ -93,12 +102,23 @@ def read_record(path: Path) -> EvaluationRecord:
         RecordError: the file is damaged, or its specification has another key than the record says.
     """
     try:
-        record = EvaluationRecord.model_validate(read_json(path))
+        return parse_record(path.read_bytes(), f"{path.parent.name}/{path.name}")
+    except RecordError as error:
+        raise RecordError(f"{error}; delete the record and run again") from None
+
+
+def parse_record(content: bytes, name: str) -> EvaluationRecord:
+    """The record of a file's content; ``name`` is how the file is called in messages.
+
+    Raises:
+        RecordError: as :func:`read_record`.
+    """
+    try:
+        record = EvaluationRecord.model_validate(parse_json(content))
     except (ValueError, ValidationError) as error:
-        raise RecordError(f"{path.parent.name}/{path.name}: not a record of an evaluation: {error}") from None
+        raise RecordError(f"{name}: not a record of an evaluation: {error}") from None
     if record.spec.key != record.key:
-        raise RecordError(f"{path.parent.name}/{path.name}: says key {record.key}, but its specification has {record.spec.key}; "
-                          "delete the record and run again")
+        raise RecordError(f"{name}: says key {record.key}, but its specification has {record.spec.key}")
     return record
 
 
@@ -107,12 +127,37 @@ def folder_of(ledger: Ledger, spec: EvaluationSpec) -> Path:
     return ledger.workspace.build / "evaluations" / spec.key
 
 
+def find(ledger: Ledger, spec: EvaluationSpec) -> Found:
+    """The usable record of an evaluation: this machine's own, else a kept one.
+
+    Raises:
+        RecordError: the record that would be used is damaged or belongs to another evaluation.
+    """
+    mine, why = own(ledger, spec)
+    shelf = ledger.shelf("evaluations")
+    if mine is not None or shelf is None:
+        return Found(mine, why)
+    record = shelf.record(spec.key, parse_record, tuple(f"{name}.csv" for name in TABLES))
+    if record is None:
+        return Found(None, why)
+    usable, said = ledger.kept_why(record.provenance, spec.data, code_fingerprint(CODE))
+    if usable and record.weights != _weights(ledger, spec):
+        usable, said = False, f"the record in results/{shelf.folder.parent.name} is of other weights than the run's"
+    return Found(record, said, kept=True) if usable else Found(None, f"{why}; {said}")
+
+
 def state(ledger: Ledger, spec: EvaluationSpec) -> tuple[EvaluationRecord | None, str]:
     """The usable record of an evaluation, or None and the reason why there is none.
 
     Raises:
-        RecordError: the record is damaged or belongs to another evaluation.
+        RecordError: as :func:`find`.
     """
+    found = find(ledger, spec)
+    return found.record, found.why
+
+
+def own(ledger: Ledger, spec: EvaluationSpec) -> tuple[EvaluationRecord | None, str]:
+    """This machine's own record of an evaluation, or None and the reason why it does not count."""
     path = folder_of(ledger, spec) / "record.json"
     if not path.is_file():
         return None, "not run yet"
@@ -138,14 +183,26 @@ def _one(ledger: Ledger, spec: EvaluationSpec) -> Evaluation:
     with locked(folder.parent / f".{spec.key}.lock"):
         if spec.run is not None:
             ledger.require([spec.run])
-        record, why = state(ledger, spec)
+        found = find(ledger, spec)
+        if found.kept:
+            return _kept(ledger.shelf("evaluations"), found.record)
+        record = found.record
         if record is None:
             if not ledger.computes:
-                raise RecordError(f"evaluation {spec.key} ({spec.label}): {why}; make it with "
+                raise RecordError(f"evaluation {spec.key} ({spec.label}): {found.why}; make it with "
                                   f"`echolib run {spec.key} --profile {ledger.workspace.profile.name}`")
-            ledger.say(f"evaluation {spec.key}  {spec.label}: {why}")
+            ledger.say(f"evaluation {spec.key}  {spec.label}: {found.why}")
             record = _compute(ledger, spec, folder)
         return Evaluation(record, *(pd.read_csv(folder / f"{name}.csv") for name in TABLES), folder)
+
+
+def _kept(shelf: Shelf, record: EvaluationRecord) -> Evaluation:
+    tables = [_table(shelf.read(record.key, f"{name}.csv")) for name in TABLES]
+    return Evaluation(record, *tables, shelf.folder, kept=True)
+
+
+def _table(content: bytes) -> pd.DataFrame:
+    return pd.read_csv(io.BytesIO(content), dtype={"study": str, "patient": str})
 
 
 def _compute(ledger: Ledger, spec: EvaluationSpec, folder: Path) -> EvaluationRecord:
@@ -164,7 +221,7 @@ def _compute(ledger: Ledger, spec: EvaluationSpec, folder: Path) -> EvaluationRe
     tables = {"studies": study_table(frames, store), "beats": beat_table(frames, store)}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "spec.json", spec.model_dump(mode="json"))
-    write_atomic(folder / "frames.parquet", frames.to_parquet())
+    write_atomic(folder / FRAMES, frames.to_parquet())
     for name, table in tables.items():
         write_atomic(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
     record = EvaluationRecord(key=spec.key, spec=spec, weights=weights, studies=len(names), frames=len(frames), unit=unit,
@@ -175,31 +232,36 @@ def _compute(ledger: Ledger, spec: EvaluationSpec, folder: Path) -> EvaluationRe
 
 def _weights(ledger: Ledger, spec: EvaluationSpec) -> str | None:
     """SHA-256 of the weights of the run, None without a run or before it has any."""
-    path = None if spec.run is None else ledger.workspace.run_dir(spec.run) / "weights.safetensors"
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else None
+    if spec.run is None:
+        return None
+    if ledger.find(spec.run).kept:
+        return ledger.shelf("runs").sums(spec.run.key).get(WEIGHTS)
+    path = ledger.workspace.run_dir(spec.run) / WEIGHTS
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def keep(evaluation: Evaluation, results: Path) -> Path:
-    """Copy an evaluation's record and tables to ``results`` (a profile's folder there). Returns the record's path."""
-    folder, key = results / "evaluations", evaluation.record.key
-    for name in TABLES:
-        write_atomic(folder / f"{key}.{name}.csv", (evaluation.folder / f"{name}.csv").read_bytes())
-    write_json(folder / f"{key}.json", evaluation.record.model_dump(mode="json"))
-    return folder / f"{key}.json"
+def keep(evaluation: Evaluation, results: Path, frames: bool = False) -> bool:
+    """Copy an evaluation's record and tables to ``results`` (a profile's folder there).
+
+    Args:
+        evaluation: one of this machine's own.
+        results: where to.
+        frames: its table of frames as well.
+
+    Returns:
+        was anything written?
+    """
+    parts = {f"{name}.csv": (evaluation.folder / f"{name}.csv").read_bytes() for name in TABLES}
+    if frames:
+        parts[FRAMES] = (evaluation.folder / FRAMES).read_bytes()
+    return kept.put(results / "evaluations", evaluation.record.key, {kept.RECORD: kept.as_json(evaluation.record), **parts})
 
 
 def committed(root: Path) -> list[Evaluation]:
-    """Evaluations kept in ``results/`` (every profile) of a checkout, oldest profile name first.
+    """Evaluations kept in ``results/`` (every profile) of a checkout, profiles by name.
 
     Raises:
         RecordError: a record is damaged, or a table beside it is missing.
     """
-    found = []
-    for path in sorted((root / "results").glob("*/evaluations/*.json")):
-        record = read_record(path)
-        tables = [path.with_name(f"{record.key}.{name}.csv") for name in TABLES]
-        for table in tables:
-            if not table.is_file():
-                raise RecordError(f"{path.parent.parent.name}/evaluations/{table.name} is missing beside {path.name}")
-        found.append(Evaluation(record, *map(pd.read_csv, tables), path.parent))
-    return found
+    shelves = [Shelf(folder) for folder in sorted((root / "results").glob("*/evaluations"))]
+    return [_kept(shelf, shelf.record(key, parse_record)) for shelf in shelves for key in shelf.keys()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -9,35 +11,66 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from echolib.config import RunSpec
+from echolib.config import RunSpec, load_profile
 from echolib.data.store import ClipStore
 from echolib.evaluation.inference import segment_video
 from echolib.plots import COLOURS, contact_sheet, intervals, overlay
-from echolib.reproduce.ledger import Ledger, Record
+from echolib.reproduce.experiments import Experiment
+from echolib.reproduce.kept import Shelf
+from echolib.reproduce.ledger import Ledger
+from echolib.reproduce.records import Record, parse_record
 from echolib.reproduce.scorecard import over_seeds
 
 
-def dice_figure(cells: pd.DataFrame, baseline: float | None, committed: dict[str, list[Record]], data: str) -> Figure:
+def kept_elsewhere(experiment: Experiment, ledger: Ledger, shown: Iterable[Record]) -> tuple[str, dict[str, list[Record]]]:
+    """Records of a table that are kept in ``results/`` and are not among those shown, to stand beside them.
+
+    Only profiles count that read data of the same kind, phantoms or the real set: the one being shown (when this machine has
+    computed its runs itself), else the first by name that has any.
+
+    Returns:
+        the profile's name ("" for none) and its records by group.
+
+    Raises:
+        RecordError: a kept record is damaged.
+    """
+    workspace, seen = ledger.workspace, list(shown)
+    names = sorted((p.stem for p in (workspace.root / "profiles").glob("*.yml")), key=lambda n: (n != workspace.profile.name, n))
+    for name in names:
+        profile = load_profile(workspace.root / "profiles" / f"{name}.yml")
+        shelf = Shelf(workspace.root / "results" / name / "runs")
+        if (profile.echonet.phantom is None) != (workspace.profile.echonet.phantom is None):
+            continue
+        found = {group: [shelf.record(s.key, parse_record) for s in specs] for group, specs in experiment.runs(profile).items()}
+        rest = {group: [r for r in records if r is not None and r not in seen] for group, records in found.items()}
+        if any(rest.values()):
+            return name, rest
+    return "", {}
+
+
+def dice_figure(cells: pd.DataFrame, baseline: float | None, committed: dict[str, list[Record]], data: str,
+                profile: str = "") -> Figure:
     """Overall Dice, published on the left and ours on the right, on separate axes because the experiments differ.
 
     Args:
         cells: from :func:`echolib.reproduce.scorecard.cells`.
         baseline: Dice (%) of the threshold-and-fill baseline on our data, or None.
-        committed: method -> records kept in ``results/``.
+        committed: method -> records kept in ``results/`` that are shown beside ours (see :func:`kept_elsewhere`).
         data: what ours was measured on, for the title.
+        profile: of the kept records.
     """
     table = cells[cells.column == "dsc_overall"].set_index("row")
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 0.5 * len(table) + 1.1), sharey=True, layout="constrained")
     left.set_title("published, EchoNet-Dynamic", fontsize=10, color=COLOURS["published"], loc="left")
     intervals(left, table[["published", "published_low", "published_high"]].set_axis(["value", "low", "high"], axis=1),
               COLOURS["published"])
-    right.set_title(f"this machine, {data}", fontsize=10, color=COLOURS["here"], loc="left")
+    right.set_title(f"this book, {data}", fontsize=10, color=COLOURS["here"], loc="left")
     intervals(right, table[["ours", "low", "high"]].set_axis(["value", "low", "high"], axis=1), COLOURS["here"],
-              "this machine")
+              "this book")
     kept = {m: over_seeds([r.scores["overall"] for r in records]) for m, records in committed.items() if records}
     if kept:
         kept_table = pd.DataFrame(kept, index=["value", "low", "high"]).T.reindex(table.index)
-        intervals(right, kept_table, COLOURS["committed"], "committed records", offset=0.28)
+        intervals(right, kept_table, COLOURS["committed"], f"kept, profile {profile}", offset=0.28)
     if baseline is not None:
         right.axvline(baseline, color=COLOURS["other"], lw=1.2, ls="--", label="threshold and fill")
     right.legend(frameon=False, fontsize=8, loc="lower left")
@@ -87,8 +120,8 @@ def training_figure(logs: dict[str, pd.DataFrame]) -> Figure:
 
 def worst_figure(ledger: Ledger, spec: RunSpec, count: int = 5) -> tuple[Figure, pd.DataFrame]:
     """The test frames on which a run does worst, chosen by their score alone, with prediction and tracing."""
-    table, store, model = ledger.scores(spec), ledger.store, ledger.model(spec)
-    worst = table.nsmallest(count, "dice")
+    worst, model = ledger.scores(spec).nsmallest(count, "dice"), ledger.model(spec)
+    store = ledger.store_with(worst.study)
     pictures, titles = [], []
     for row in worst.itertuples():
         video = np.asarray(store.video(row.study))

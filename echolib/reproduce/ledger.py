@@ -1,13 +1,14 @@
 """The book's accounts: one record per finished run, and the rule of what may be used again.
 
 A run is a directory named by its specification's key. Its ``record.json`` is written last and atomically, so a directory
-without one is not a run. A record is used again only while specification, code and data are what they were; otherwise
-the run is computed anew and the reason is printed. Records worth keeping lie in ``results/<profile>/`` and are shown
-beside this machine's own, never instead of them.
+without one is not a run. A record of this machine is used again only while specification, code and data are what they
+were. Where it has none, a record kept in ``results/<profile>/`` takes the place of training (:mod:`echolib.reproduce.kept`
+has the rule), unless ``ECHOLIB_ANEW=1`` asks to compute all the same. What is left is computed, and the reason is printed.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Callable, Iterable
@@ -15,91 +16,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from echolib import models
 from echolib.config import DataSpec, RunSpec
 from echolib.data.store import ClipStore
 from echolib.errors import RecordError
-from echolib.evaluation.bootstrap import legacy_frame_interval, patient_interval
 from echolib.evaluation.inference import score_split
-from echolib.files import locked, read_json, write_json
+from echolib.files import locked, write_json
+from echolib.reproduce import kept
+from echolib.reproduce.kept import WEIGHTS, Found, Shelf, anew_asked
 from echolib.reproduce.provenance import Provenance, code_fingerprint, collect
+from echolib.reproduce.records import Record, parse_record, read_record, summarise
 from echolib.reproduce.workspace import Workspace
 from echolib.training.pretrain import train_reconstruct
 from echolib.training.segment import train_segment
-
-PHASES = ("overall", "ES", "ED")
-
-
-class Score(BaseModel):
-    """Dice (fraction) of one phase of the test split, with both intervals.
-
-    ``mean`` is the mean over frames with its 95 % interval (patients resampled); ``pooled`` is the released program's
-    2 sum(I) / sum(P + T) with its 5th and 95th percentile (frames resampled).
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    mean: float
-    low: float
-    high: float
-    pooled: float
-    pooled_low: float
-    pooled_high: float
-    frames: int
-    patients: int
-
-
-class Record(BaseModel):
-    """What one run gave, and where it came from."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    key: str
-    spec: RunSpec
-    parameters: int
-    steps: int
-    train_seconds: float
-    best_epoch: int
-    validation: float | None
-    scores: dict[str, Score]
-    provenance: Provenance
-
-    @property
-    def dice(self) -> Score:
-        """The overall Dice."""
-        return self.scores["overall"]
-
-
-def read_record(path: Path) -> Record:
-    """Read a ``record.json``.
-
-    Raises:
-        RecordError: the file is damaged, or the specification inside has another key than the record says.
-    """
-    try:
-        record = Record.model_validate(read_json(path))
-    except (ValueError, ValidationError) as error:
-        raise RecordError(f"{path.parent.name}/{path.name}: not a run record: {error}") from None
-    if record.spec.key != record.key:
-        raise RecordError(f"{path.parent.name}/{path.name}: says key {record.key}, but its specification has {record.spec.key}; "
-                          "delete the record and run again")
-    return record
-
-
-def summarise(scores: pd.DataFrame, resamples: int, seed: int = 0) -> dict[str, Score]:
-    """Scores per phase of a table of frames (see ``evaluation.inference.score_split``)."""
-    out = {}
-    for phase in PHASES:
-        part = scores if phase == "overall" else scores[scores.phase == phase]
-        ours = patient_interval(part, value="dice", resamples=resamples, seed=seed)
-        legacy = legacy_frame_interval(part, resamples=resamples, seed=seed)
-        out[phase] = Score(mean=ours.mean, low=ours.low, high=ours.high, pooled=legacy.mean, pooled_low=legacy.low,
-                           pooled_high=legacy.high, frames=len(part), patients=part.patient.nunique())
-    return out
 
 
 @dataclass
@@ -111,6 +42,7 @@ class Ledger:
         say: where a line of news goes (default: print).
         progress: show bars.
         computes: False: a run that has no usable record is an error, not a reason to compute.
+        anew: records in ``results/`` do not count.
         fingerprints: of cohorts that are known without opening a store, by the JSON of their DataSpec (a plan fills it).
     """
 
@@ -118,6 +50,7 @@ class Ledger:
     say: Callable[[str], None] = partial(print, flush=True)
     progress: bool = True
     computes: bool = True
+    anew: bool = field(default_factory=anew_asked)
     fingerprints: dict[str, str] = field(default_factory=dict, repr=False)
     _store: ClipStore | None = field(default=None, repr=False)
     _others: dict[str, ClipStore] = field(default_factory=dict, repr=False)
@@ -138,12 +71,107 @@ class Ledger:
             self._others[name] = self.workspace.store_of(data, progress=self.progress)
         return self._others[name]
 
+    def sample(self, *, train: int = 0, val: int = 0, test: int = 0) -> tuple[ClipStore, Path]:
+        """The first so many studies of each split of the profile's cohort, and their folder: for pages that draw a few clips.
+
+        Of a phantom no other study is simulated; what is drawn is the same whether the whole cohort is here or not.
+        """
+        return self.workspace.sample(self.workspace.profile.echonet, train=train, val=val, test=test, progress=self.progress)
+
+    def store_with(self, studies: Iterable[str]) -> ClipStore:
+        """A store of the profile's cohort that holds these studies: the whole one where it is here, else theirs alone."""
+        data = self.workspace.profile.echonet
+        if data.phantom is None or self._store is not None or self.workspace.is_simulated(data):
+            return self.store
+        return self.workspace.some(data, studies, progress=self.progress)[0]
+
+    @property
+    def results(self) -> Path | None:
+        """The profile's folder in ``results/``; None where kept records do not count."""
+        if self.anew or not self.workspace.profile.quotable:
+            return None
+        return self.workspace.root / "results" / self.workspace.profile.name
+
+    def shelf(self, kind: str) -> Shelf | None:
+        """The kept results of a kind; None where kept records do not count."""
+        return None if self.results is None else Shelf(self.results / kind)
+
+    def known(self, data: DataSpec) -> str | None:
+        """Fingerprint of a cohort that is here; None of a phantom that is not simulated yet. Nothing is simulated."""
+        name = data.model_dump_json()
+        if name not in self.fingerprints:
+            loaded = self._others.get(name) or (self._store if data == self.workspace.profile.echonet else None)
+            if loaded is not None:
+                return loaded.fingerprint
+            if data.phantom is None:
+                return self.store_of(data).fingerprint
+            if not self.workspace.is_simulated(data):
+                return None
+            self.fingerprints[name] = self.workspace.read(data).fingerprint
+        return self.fingerprints[name]
+
+    def knows(self, data: DataSpec) -> bool:
+        """Can :meth:`fingerprint_of` tell without simulating? True as well where kept records contradict each other."""
+        if self.results is None or self.known(data) is not None:
+            return self.known(data) is not None
+        try:
+            return kept.fingerprint_of(self.results, data) is not None
+        except RecordError:
+            return True
+
     def fingerprint_of(self, data: DataSpec) -> str:
-        """Fingerprint of a cohort."""
-        return self.fingerprints.get(data.model_dump_json()) or self.store_of(data).fingerprint
+        """Fingerprint of a cohort; of a phantom that is not simulated yet the one on which all kept records agree."""
+        name = data.model_dump_json()
+        if name not in self.fingerprints and self.results is not None and self.known(data) is None:
+            agreed = kept.fingerprint_of(self.results, data)
+            if agreed is not None:
+                return agreed
+        return self.fingerprints.get(name) or self.store_of(data).fingerprint
+
+    def kept_why(self, provenance: Provenance, data: DataSpec, code: str) -> tuple[bool, str]:
+        """May a kept result be used, and what has to be said of it?
+
+        Args:
+            provenance: of the kept result.
+            data: the cohort it was computed on.
+            code: today's fingerprint of the code that computes such results.
+
+        Raises:
+            RecordError: the kept results of the cohort do not agree on its data.
+        """
+        here = self.known(data)
+        if here is None:
+            kept.fingerprint_of(self.results, data)  # they must agree
+        elif here != provenance.data:
+            return False, (f"data differ: the record in results/{self.workspace.profile.name} comes from {provenance.data[:16]}, "
+                           f"here are {here[:16]}")
+        changed = kept.code_changed(provenance, code)
+        return True, f"results/{self.workspace.profile.name}" + (f"; {changed}" if changed else "")
+
+    def find(self, spec: RunSpec) -> Found:
+        """The usable record of a run: this machine's own, else a kept one.
+
+        Raises:
+            RecordError: the record that would be used is damaged or belongs to another run.
+        """
+        own, why = self.own(spec)
+        if own is not None:
+            return Found(own, why)
+        shelf = self.shelf("runs")
+        record = None if shelf is None else shelf.record(spec.key, parse_record,
+                                                         ("scores.csv",) if spec.task == "segment" else ())
+        if record is None:
+            return Found(None, why)
+        usable, said = self.kept_why(record.provenance, spec.data, code_fingerprint())
+        return Found(record, said, kept=True) if usable else Found(None, f"{why}; {said}")
 
     def state(self, spec: RunSpec) -> tuple[Record | None, str]:
         """The usable record of a run, or None and the reason why there is none."""
+        found = self.find(spec)
+        return found.record, found.why
+
+    def own(self, spec: RunSpec) -> tuple[Record | None, str]:
+        """This machine's own record of a run, or None and the reason why it does not count."""
         path = self.workspace.run_dir(spec) / "record.json"
         if not path.is_file():
             return None, "not run yet"
@@ -158,20 +186,20 @@ class Ledger:
 
     def require(self, specs: Iterable[RunSpec]) -> list[Record]:
         """Records of all runs, in order; missing or stale ones are computed, each after the run that it starts from."""
-        return [self._one(spec) for spec in specs]
+        return [self._one(spec).record for spec in specs]
 
-    def _one(self, spec: RunSpec) -> Record:
+    def _one(self, spec: RunSpec) -> Found:
         with locked(self.workspace.build / "runs" / f".{spec.key}.lock"):
-            record, why = self.state(spec)
-            if record is not None:
-                return record
+            found = self.find(spec)
+            if found.record is not None:
+                return found
             if not self.computes:
-                raise RecordError(f"run {spec.key} ({spec.label}): {why}; make it with "
+                raise RecordError(f"run {spec.key} ({spec.label}): {found.why}; make it with "
                                   f"`echolib run {spec.key} --profile {self.workspace.profile.name}`")
             if spec.init is not None:
                 self._one(spec.init)
-            self.say(f"run {spec.key}  {spec.label}: {why}")
-            return self._compute(spec, fresh=why != "not run yet")
+            self.say(f"run {spec.key}  {spec.label}: {found.why}")
+            return Found(self._compute(spec, fresh=not found.why.startswith("not run yet")), "finished")
 
     def _compute(self, spec: RunSpec, fresh: bool) -> Record:
         folder, began = self.workspace.run_dir(spec), time.perf_counter()
@@ -191,58 +219,72 @@ class Ledger:
         if spec.task == "reconstruct":
             outcome, scores = train_reconstruct(spec, self.store, folder, progress=self.progress), {}
         else:
-            init = self.workspace.run_dir(spec.init) / "weights.safetensors" if spec.init else None
+            init = self.weights_of(spec.init) if spec.init else None
             outcome = train_segment(spec, self.store, folder, init=init, progress=self.progress)
-            table = score_split(self.model(spec), self.store, spec, split="test")
+            table = score_split(self._network(spec, folder / WEIGHTS), self.store, spec, split="test")
             part = folder / ".scores.parquet.part"
             table.to_parquet(part)
             part.replace(folder / "scores.parquet")
             scores = summarise(table, self.workspace.profile.bootstrap)
-        record = Record(key=spec.key, spec=spec, parameters=models.count_parameters(self.model(spec)), steps=outcome.steps,
+        network = self._network(spec, folder / WEIGHTS)
+        record = Record(key=spec.key, spec=spec, parameters=models.count_parameters(network), steps=outcome.steps,
                         train_seconds=round(outcome.seconds, 1), best_epoch=outcome.best_epoch, validation=outcome.best_score,
                         scores=scores,
                         provenance=collect(self.workspace.root, stamp["data"], time.perf_counter() - began, stamp["code"]))
         write_json(folder / "record.json", record.model_dump(mode="json"))
         return record
 
+    def weights_of(self, spec: RunSpec) -> Path:
+        """The file of a run's trained weights, this machine's own or the kept one.
+
+        Raises:
+            RecordError: the run's record was kept without its weights, or they are damaged.
+        """
+        if self.find(spec).kept:
+            shelf = self.shelf("runs")
+            shelf.read(spec.key, WEIGHTS)
+            return shelf.folder / f"{spec.key}.{WEIGHTS}"
+        return self.workspace.run_dir(spec) / WEIGHTS
+
     def model(self, spec: RunSpec):
-        """The network of a run with its trained weights, in evaluation mode."""
+        """The network of a run with its trained weights, in evaluation mode.
+
+        Raises:
+            RecordError: as :meth:`weights_of`.
+        """
+        return self._network(spec, self.weights_of(spec))
+
+    def _network(self, spec: RunSpec, weights: Path):
         out = 3 if spec.masking is not None and spec.masking.target == "clip" else 1
         network = models.build(spec.model.name, width=spec.model.width, frames=spec.clip.frames, size=spec.data.size,
                                out_channels=out)
-        network.load_state_dict(models.load_weights(self.workspace.run_dir(spec) / "weights.safetensors"))
+        network.load_state_dict(models.load_weights(weights))
         return network.eval()
 
     def scores(self, spec: RunSpec) -> pd.DataFrame:
-        """Per-frame scores of a finished run on the test split."""
-        self._one(spec)
+        """Per-frame scores of a finished run on the test split; of a kept one with five digits."""
+        if self._one(spec).kept:
+            return pd.read_csv(io.BytesIO(self.shelf("runs").read(spec.key, "scores.csv")), dtype={"study": str, "patient": str})
         return pd.read_parquet(self.workspace.run_dir(spec) / "scores.parquet")
 
     def log(self, spec: RunSpec) -> pd.DataFrame:
-        """Training log of a finished run."""
-        self._one(spec)
+        """Training log of a finished run.
+
+        Raises:
+            RecordError: the run's record was kept without its log.
+        """
+        if self._one(spec).kept:
+            return pd.read_csv(io.BytesIO(self.shelf("runs").read(spec.key, "log.csv")))
         return pd.read_csv(self.workspace.run_dir(spec) / "log.csv")
 
+    def record_file(self, spec: RunSpec) -> Path:
+        """The file of the record that is used."""
+        if self._one(spec).kept:
+            return self.shelf("runs").folder / f"{spec.key}.json"
+        return self.workspace.run_dir(spec) / "record.json"
+
     def committed(self) -> list[Record]:
-        """Records kept in ``results/<profile>/``, profiles by name; other folders there hold measurements, not runs."""
+        """Records kept in ``results/<profile>/runs/``, profiles by name; other folders there hold measurements, not runs."""
         names = sorted(path.stem for path in (self.workspace.root / "profiles").glob("*.yml"))
-        return [read_record(path) for name in names for path in sorted((self.workspace.root / "results" / name).glob("*.json"))]
-
-
-def baseline_scores(ledger: Ledger) -> pd.DataFrame:
-    """The threshold-and-fill baseline on the traced frames of the test split, in the columns of ``score_split``."""
-    from echolib.evaluation.baseline import threshold_and_fill
-    from echolib.evaluation.metrics import dice
-
-    store, rows = ledger.store, []
-    for study, frames in store.labels.groupby("study"):
-        if store.studies.split[study] != "test":
-            continue
-        masks = threshold_and_fill(np.asarray(store.video(study)))
-        for label in frames.itertuples():
-            truth = store.mask(study, label.frame)
-            both = int((masks[label.frame] & truth).sum())
-            rows.append({"study": study, "patient": store.studies.patient[study], "frame": label.frame, "phase": label.phase,
-                         "dice": dice(masks[label.frame], truth), "intersection": both,
-                         "predicted_px": int(masks[label.frame].sum()), "traced_px": int(truth.sum())})
-    return pd.DataFrame(rows)
+        shelves = [Shelf(self.workspace.root / "results" / name / "runs") for name in names]
+        return [shelf.record(key, parse_record) for shelf in shelves for key in shelf.keys()]

@@ -9,17 +9,17 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from echolib.errors import EcholibError
+from echolib.errors import EcholibError, RecordError
 from echolib.files import locked, write_atomic
-from echolib.reproduce import evaluations, overview, scorecard, speed
+from echolib.reproduce import baseline, evaluations, overview, scorecard, speed
 from echolib.reproduce.book import assemble, build
-from echolib.reproduce.contents import NOTEBOOKS, check, needs, parameters, source, title
+from echolib.reproduce.contents import NOTEBOOKS, Needs, check, needs, parameters, source, title
 from echolib.reproduce.experiments import REGISTRY
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.notebooks import execute, is_current
@@ -142,9 +142,13 @@ def _make(profile: str, computes: bool) -> Path:
 
 
 def _data(making: _Making) -> None:
-    """Cohort and store. Without them there is no page at all, so an error here ends it."""
+    """Cohort and store, unless every result on them is here or kept: then none is simulated, and a page that draws clips
+    simulates those. Without data that are needed there is no page at all, so an error here ends it."""
     profile = making.workspace.profile
     pages = [name for name in NOTEBOOKS if name not in making.failed]
+    if profile.echonet.phantom is not None and all(_settled(making, needs(page, profile)) for page in pages):
+        making.say("every result is here or kept: no cohort is simulated")
+        return
     pretrained = sorted({s.model.name for page in pages for s in needs(page, profile).runs if s.model.imagenet})
     if pretrained:
         from echolib.models.imagenet import check_obtainable  # seconds, for the profiles that start from ImageNet weights
@@ -155,6 +159,25 @@ def _data(making: _Making) -> None:
     making.say(f"store: {len(store.studies)} studies, data fingerprint {store.fingerprint[:16]}")
     for finding in store.report.itertuples():
         making.say(f"  {finding.action}: {finding.file}: {finding.problem}")
+
+
+def _settled(making: _Making, wanted: Needs) -> bool:
+    """Is a page's every result here or kept? One that is damaged counts too: it stops its page, and data would not mend it."""
+    ledger = making.ledger
+    asked = [lambda spec=spec: ledger.find(spec) for spec in wanted.runs]
+    asked += [lambda spec=spec: evaluations.find(ledger, spec) for spec in wanted.evaluations]
+    if any(not ledger.knows(spec.data) for spec in (*wanted.runs, *wanted.evaluations)):
+        return False
+    for ask in asked:
+        try:
+            if ask().record is None:
+                return False
+        except RecordError:
+            continue
+    try:
+        return not wanted.baseline or baseline.is_kept(ledger)
+    except RecordError:
+        return True
 
 
 def _compute(making: _Making, name: str) -> None:
@@ -191,7 +214,7 @@ def _render(making: _Making, executed: list[Path]) -> Path:
     workspace = making.workspace
     notes = workspace.build / "notes"
     shutil.rmtree(notes, ignore_errors=True)
-    reader = Ledger(workspace, say=making.say, computes=False, _store=making.ledger.store)
+    reader = replace(making.ledger, computes=False)
     generated, files = _generated(making, reader)
     generated |= (making.attempt("book/speed", lambda: speed.speed_pages(workspace.root))
                   or dict.fromkeys(speed.PARTS, _admonition(making, "book/speed")))

@@ -40,7 +40,7 @@ def plain_batches(store: ClipStore, split: str, spec: RunSpec, count: int) -> li
 
 
 def training_batch(store: ClipStore, spec: RunSpec) -> Batch:
-    """The first batch that a run of stage 2 trains on, augmented."""
+    """The first batch that a run of stage 2 trains on, or would on a sample of its cohort, augmented."""
     return next(iter(ClipBatches(store, "train", spec).epoch(0, torch.device("cpu"))))
 
 

@@ -93,8 +93,9 @@ def overview_html(found: pd.DataFrame, claimed: pd.DataFrame) -> str:
 
 def record_files(ledger: Ledger, found: pd.DataFrame) -> dict:
     """Path in the built site -> record, for every record that the page links to."""
-    keys = sorted({key for group in found.records for key in group})
-    return {f"records/{key}.json": ledger.workspace.build / "runs" / key / "record.json" for key in keys}
+    keys, profile = {key for group in found.records for key in group}, ledger.workspace.profile
+    specs = {s.key: s for entry in REGISTRY.values() for group in entry.runs(profile).values() for s in group}
+    return {f"records/{key}.json": ledger.record_file(specs[key]) for key in sorted(keys)}
 
 
 def _title(experiment: Experiment) -> str:

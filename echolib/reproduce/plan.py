@@ -4,6 +4,7 @@ The ledger decides what is done, here as everywhere: a record counts while its s
 were. A step is one of
 
 - *done*: its result lies in ``build/``; *kept*: it is taken from a record in ``results/``;
+- *unneeded*: a cohort or store that nothing reads that is still to be computed;
 - *to do*: it is not there, or it is stale; ``why`` says so: the code, the data or the specification changed;
 - *check*: there is a record, but its data are not here yet; if they come out the same, it counts;
 - *broken*: its record is damaged or belongs to another specification; ``why`` says what to do.
@@ -16,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 #: States in which a step needs no work.
-FINISHED = ("done", "kept")
+FINISHED = ("done", "kept", "unneeded")
 
 
 class Cost(NamedTuple):

@@ -36,6 +36,12 @@ def stale(plan: Plan) -> list[str]:
             if s.kind in ("run", "evaluation") and s.why not in fresh]
 
 
+def changed_code(plan: Plan) -> list[str]:
+    """A line for each code that computed kept results and is not today's: how many, and what the ledger says of them."""
+    said = Counter(s.why.split("; ", 1)[1] for s in plan.steps if s.state == "kept" and "; " in s.why)
+    return [f"{count}: {why}" for why, count in said.items()]
+
+
 def hours(seconds: float) -> str:
     """``12 s``, ``34 min``, ``5.6 h``."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -50,15 +56,16 @@ def _line(step: Step) -> str:
     cost = "" if step.cost is None or step.state in FINISHED else \
         f"{hours(step.cost.seconds)}, {size(step.cost.disk)} ({step.cost.source})"
     name = step.name if step.kind in ("run", "evaluation", "notebook") else ""
-    return f"  {step.state:7} {name:20} {step.label[:44]:45} {step.why}{'; ' + cost if cost else ''}"
+    return f"  {step.state:8} {name:20} {step.label[:44]:45} {step.why}{'; ' + cost if cost else ''}"
 
 
 def _summary(plan: Plan) -> list[str]:
     taken = [s for s in plan.steps if s.kind in ("run", "evaluation") and s.state in FINISHED]
-    here, kept = (sum(s.state == state for s in taken) for state in FINISHED)
+    here, kept = (sum(s.state == state for s in taken) for state in ("done", "kept"))
     todo = [s for s in plan.pending if s.cost is not None and s.state == "to do"]
     checks = sum(s.state == "check" for s in plan.steps)
     lines = [f"Taken from records: {here} of this machine, {kept} from results/."]
+    lines += [f"Kept, {text}" for text in changed_code(plan)]
     lines += [f"Stale: {text}" for text in stale(plan)]
     lines += [f"To be checked once their data are here: {checks} (not in the cost)."] if checks else []
     lines.append(f"Cost of what is left, one step after the other: {hours(plan.seconds())} and {size(plan.disk())} of disk, "

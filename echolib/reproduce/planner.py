@@ -12,19 +12,16 @@ from hashlib import sha256
 import torch
 
 from echolib.config import DataSpec, RunSpec
-from echolib.data import camus, echonet
 from echolib.errors import ConfigError, DataError, EcholibError, RecordError
-from echolib.reproduce import contents, evaluations
+from echolib.reproduce import baseline, contents, evaluations, kept
 from echolib.reproduce.cost import Estimator, known_records, studies
 from echolib.reproduce.evaluations import EvaluationSpec
-from echolib.reproduce.ledger import Ledger, Record, read_record
+from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.make import notebook_inputs
 from echolib.reproduce.notebooks import is_current
 from echolib.reproduce.plan import FINISHED, Plan, Step
+from echolib.reproduce.records import Record, read_record
 from echolib.reproduce.workspace import Workspace
-
-#: Last table of a simulated cohort: a folder without it is unfinished.
-_LAST = {"echonet": "FileList.csv", "camus": "database_split/subgroup_testing.txt"}
 
 
 def cohort_name(data: DataSpec) -> str:
@@ -94,6 +91,7 @@ class _Planner:
             for one in needs.evaluations:
                 self._add(self._evaluation(one), [page])
         self._drop_unneeded(runs)
+        self._mark_unneeded()
         for page in contents.NOTEBOOKS:
             self._notebook(page)
         last = tuple(s.id for s in self.steps.values() if s.kind == "notebook")
@@ -111,7 +109,7 @@ class _Planner:
         label, needs, why, state = f"{data.layout}: {counts}", (), "", "to do"
         if data.phantom is not None:
             needs = (f"cohort-{name}",)
-            here = (self.workspace.cohort_dir(data) / _LAST[data.layout]).is_file()
+            here = self.workspace.is_simulated(data)
             self._add(Step(needs[0], "cohort", name, f"simulate {label}", "done" if here else "to do",
                            "simulated" if here else "not simulated yet", cost=None if here else self.estimator.cohort(data)))
             why = "" if here else "the cohort is not simulated yet"
@@ -122,7 +120,7 @@ class _Planner:
 
     def _store(self, data: DataSpec) -> tuple[str, str]:
         try:
-            cohort = {"echonet": echonet.read, "camus": camus.read}[data.layout](self.workspace.cohort_dir(data))
+            cohort = self.workspace.read(data)
         except ConfigError as error:  # the folder of a real data set is not named
             return "to do", str(error)
         except DataError as error:
@@ -132,7 +130,7 @@ class _Planner:
         return ("done", "packed") if packed else ("to do", "not packed yet")
 
     def _run(self, spec: RunSpec) -> Step:
-        state, why = self._state(spec, self.workspace.run_dir(spec), lambda: self.ledger.state(spec))
+        state, why = self._state(spec, self.workspace.run_dir(spec), lambda: self.ledger.find(spec))
         if why == "not run yet" and spec.label in self.leftovers:
             why = _spec_changed(spec, self.leftovers[spec.label])
         needs = (f"store-{cohort_name(spec.data)}", *((f"run-{spec.init.key}",) if spec.init else ()))
@@ -140,10 +138,15 @@ class _Planner:
                     cost=None if state in FINISHED else self.estimator.run(spec))
 
     def _evaluation(self, spec: EvaluationSpec) -> Step:
-        state, why = self._state(spec, evaluations.folder_of(self.ledger, spec), lambda: evaluations.state(self.ledger, spec))
+        state, why = self._state(spec, evaluations.folder_of(self.ledger, spec), lambda: evaluations.find(self.ledger, spec))
         run = f"run-{spec.run.key}" if spec.run else None
-        if state == "done" and run and self.steps[run].state not in FINISHED:
+        if state in FINISHED and run and self.steps[run].state not in FINISHED:
             state, why = "to do", "its run has to be made first"
+        if state == "to do" and run and self.steps[run].state == "kept":
+            try:
+                self.ledger.weights_of(spec.run)
+            except RecordError as error:
+                state, why = "broken", f"{why}, and {error}"
         needs = (f"store-{cohort_name(spec.data)}", *((run,) if run else ()))
         return Step(f"evaluation-{spec.key}", "evaluation", spec.key, spec.label, state, why, spec.run.seed if spec.run else None,
                     needs, cost=None if state in FINISHED else self.estimator.evaluation(spec))
@@ -151,16 +154,41 @@ class _Planner:
     def _state(self, spec: RunSpec | EvaluationSpec, folder, ask) -> tuple[str, str]:
         """(state, why); ``ask`` asks the ledger."""
         here = (folder / "record.json").is_file()
-        if spec.data.model_dump_json() not in self.ledger.fingerprints:
-            why = "its data are not here yet; if they come out the same, the record counts" if here else "not run yet"
-            return ("check" if here else "to do"), why
         try:
-            record, why = ask()
-        except RecordError as error:
+            if spec.data.model_dump_json() not in self.ledger.fingerprints and not self._kept_data(spec.data):
+                why = "its data are not here yet; if they come out the same, the record counts" if here else "not run yet"
+                return ("check" if here else "to do"), why
+            found = ask()
+        except (RecordError, DataError) as error:
             return "broken", str(error)
-        if record is None:
-            return "to do", why
-        return ("done", why) if here else ("kept", f"taken from results/: {why}")
+        if found.record is None:
+            return "to do", found.why
+        return ("kept" if found.kept else "done"), found.why
+
+    def _kept_data(self, data: DataSpec) -> bool:
+        """Do kept records say what a phantom that is not simulated yet will be?"""
+        return (data.phantom is not None and self.ledger.results is not None
+                and kept.fingerprint_of(self.ledger.results, data) is not None)
+
+    def _mark_unneeded(self) -> None:
+        """Cohorts and stores of phantoms that nothing reads that is still to be computed. Pages simulate the clips they draw."""
+        needed = {need for step in self.steps.values() if step.kind in ("run", "evaluation") and step.state not in FINISHED
+                  for need in step.needs}
+        if self._baseline_reads():
+            needed.add(f"store-{cohort_name(self.workspace.profile.echonet)}")
+        for kind in ("store", "cohort"):  # a cohort is needed by its store
+            for step in [s for s in self.steps.values() if s.kind == kind and s.state == "to do"]:
+                if step.id in needed or "-real-" in step.id:
+                    needed |= set(step.needs)
+                else:
+                    self.steps[step.id] = replace(step, state="unneeded", why="every result on it is here or kept", cost=None)
+
+    def _baseline_reads(self) -> bool:
+        """Will a page have to compute the baseline?"""
+        try:
+            return any(n.baseline for n in self.needs.values()) and not baseline.is_kept(self.ledger)
+        except EcholibError:  # a damaged table: the page says so, and reads nothing
+            return False
 
     def _drop_unneeded(self, runs: dict) -> None:
         """A first stage that is not there is not made for a second stage that is."""

@@ -7,6 +7,8 @@ experiment, so they stand in separate lines and are never subtracted.
 from __future__ import annotations
 
 import html
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
@@ -15,8 +17,11 @@ import pandas as pd
 from echolib.errors import RecordError
 from echolib.reproduce.counts import count
 from echolib.reproduce.experiments import Experiment, Printed
-from echolib.reproduce.ledger import Ledger, Record, Score
+from echolib.reproduce.kept import code_changed
+from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.pages import html_table
+from echolib.reproduce.provenance import Provenance, code_fingerprint
+from echolib.reproduce.records import Record, Score
 from echolib.reproduce.verdict import STATUSES, Verdict, all_verdict, count_verdict, value_verdict
 
 #: Published column -> (heading, phase of a record's scores).
@@ -137,7 +142,7 @@ def scorecard_html(experiment: Experiment, ledger: Ledger) -> str:
     apart = ("" if profile.echonet.phantom is None else
              " The two Dice lines are different experiments and are not to be subtracted.")
     legend = ('<p class="echo-legend"><span class="echo-published">First line, bold:</span> published, on EchoNet-Dynamic, 95 % '
-              'interval as printed. <span class="echo-ours">Second line, blue:</span> this machine, on '
+              'interval as printed. <span class="echo-ours">Second line, blue:</span> this book, on '
               f"{html.escape(data)}{seeds}, 95 % interval, patients resampled; counts are of the full-width network.{apart}</p>")
     caption = f"{experiment.number} of the SimLVSeg paper: every published cell, ours beneath it, and what may be said of it"
     return legend + html_table(caption, ("Method", *columns.values()), rows, "echo-scorecard echo-sortable")
@@ -166,19 +171,37 @@ def _cell(row: pd.Series) -> str:
 
 def provenance_html(records: list[Record], profile: str) -> str:
     """The footer under a table or figure: where its numbers came from."""
-    first = records[0].provenance
+    origins = [r.provenance for r in records]
     seeds = sorted({r.spec.seed for r in records})
     seconds = sum(r.provenance.wall_seconds for r in records)
     tested = sorted({f"{r.dice.frames} frames of {r.dice.patients} patients" for r in records if r.scores})
-    shown = ("echolib", "monai", "python", "timm", "torch")  # a fixed order: a record's own changes when it is read back
-    versions = ", ".join(f"{name} {first.versions[name]}" for name in shown if name in first.versions)
-    commits = sorted({r.provenance.commit[:10] + (" with uncommitted changes" if r.provenance.uncommitted_changes else "")
-                      for r in records})
     items = {"Profile": profile, "Runs": ", ".join(f"{r.key} ({r.spec.label})" for r in records),
              "Seeds": ", ".join(map(str, seeds)), "Scored on": "; ".join(tested) or "nothing",
-             "Commit": ", ".join(commits), "Code": first.code, "Data": first.data[:16],
-             "Hardware": first.hardware + f", {first.threads} threads", "Versions": versions,
-             "Finished": max(r.provenance.finished for r in records),
+             **origin_items(origins, code_fingerprint(), ("echolib", "monai", "python", "timm", "torch")),
              "Wall time": f"{seconds:.0f} s of training and scoring, stage 1 not counted"}
     body = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd>" for k, v in items.items())
     return f'<details class="echo-provenance"><summary>Where these numbers come from</summary><dl>{body}</dl></details>'
+
+
+def origin_items(origins: list[Provenance], today: str, packages: tuple[str, ...]) -> dict[str, str]:
+    """What results share and where they differ: commit, code, data, hardware, versions, date; as items of a footer.
+
+    Args:
+        origins: of the results, of this machine or kept.
+        today: fingerprint of the code that would compute them now.
+        packages: whose versions are named, in this order: a record's own changes when it is read back.
+    """
+    def distinct(texts: Iterable[str]) -> str:
+        return "; ".join(dict.fromkeys(texts))
+
+    items = {"Commit": ", ".join(sorted({p.commit[:10] + (" with uncommitted changes" if p.uncommitted_changes else "")
+                                         for p in origins})),
+             "Code": ", ".join(sorted({p.code for p in origins}))}
+    older = Counter(text for p in origins if (text := code_changed(p, today)))
+    if older:
+        items["Code today"] = f"{today}; " + "; ".join(f"{count} of {len(origins)} {why}" for why, count in older.items())
+    return items | {"Data": ", ".join(sorted({p.data[:16] for p in origins})),
+                    "Hardware": distinct(f"{p.hardware}, {p.threads} threads" for p in origins),
+                    "Versions": distinct(", ".join(f"{name} {p.versions[name]}" for name in packages if name in p.versions)
+                                         for p in origins),
+                    "Finished": max(p.finished for p in origins)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from echolib.data.cohort import Cohort
 from echolib.data.store import ClipStore, open_verified, pack
 from echolib.errors import ConfigError, DataError
 from echolib.files import locked
+
+#: Last table of a simulated cohort: a folder without it is unfinished.
+LAST_TABLE = {"echonet": "FileList.csv", "camus": "database_split/subgroup_testing.txt"}
 
 
 def find_root(start: Path | None = None) -> Path:
@@ -81,6 +85,26 @@ class Workspace:
                               f"`make book PROFILE={self.profile.name} {data.layout.upper()}=...` or the variable {variable}")
         return Path(os.environ[variable])
 
+    def is_simulated(self, data: DataSpec) -> bool:
+        """Is the cohort of ``data``, a phantom, here and finished?"""
+        return (self.cohort_dir(data) / LAST_TABLE[data.layout]).is_file()
+
+    def older_cohort(self, data: DataSpec) -> Path | None:
+        """A finished folder of this phantom cohort that other sources of the simulator wrote; None where there is none."""
+        today = self.cohort_dir(data)
+        found = [path for path in sorted(today.parent.glob(f"{today.name[:-8]}????????"))
+                 if path != today and (path / LAST_TABLE[data.layout]).is_file()]
+        return found[-1] if found else None
+
+    def read(self, data: DataSpec, folder: Path | None = None) -> Cohort:
+        """Read the cohort of ``data`` as it lies there, or in another folder; nothing is simulated.
+
+        Raises:
+            DataError: it is not there or damaged.
+            ConfigError: real data was asked for and no folder is given.
+        """
+        return {"echonet": echonet.read, "camus": camus.read}[data.layout](folder or self.cohort_dir(data))
+
     def cohort(self, data: DataSpec, *, workers: int = 2, progress: bool = True) -> Cohort:
         """Read the cohort of ``data``, simulating it first where it is a phantom that is not there yet.
 
@@ -94,15 +118,9 @@ class Workspace:
             with locked(self.build / "cohort" / ".lock"):
                 write(folder, data.phantom, workers=workers, progress=progress,
                       device="cuda" if torch.cuda.is_available() else "cpu")
-        cohort = {"echonet": echonet.read, "camus": camus.read}[data.layout](folder)
-        # A split that was asked to be empty (a probed preset has test studies only) is no damage; its finding names no study.
-        meant = data.phantom is not None and 0 in (data.phantom.train, data.phantom.val, data.phantom.test)
-        bad = [f for f in cohort.report.findings
-               if f.action == "dropped" and not f.known_quirk and not (meant and f.study is None)]
-        if bad:
-            raise DataError(f"{len(bad)} studies are unusable, the first: {bad[0].problem}", file=bad[0].file, row=bad[0].row,
-                            expected="a folder on which `echolib check DIR` finds nothing wrong")
-        return cohort
+        # A split that was asked to be empty (a probed preset has test studies only) is no damage.
+        empty = data.phantom is not None and 0 in (data.phantom.train, data.phantom.val, data.phantom.test)
+        return _whole(self.read(data), empty)
 
     def store(self, layout: Layout = "echonet", *, workers: int = 2, progress: bool = True) -> ClipStore:
         """The packed clips of the profile's cohort, made if they are missing or the cohort has changed."""
@@ -117,7 +135,57 @@ class Workspace:
 
     def store_of(self, data: DataSpec, *, workers: int = 2, progress: bool = True) -> ClipStore:
         """The packed clips of any cohort, simulated and packed first where they are not there yet."""
-        cohort = self.cohort(data, workers=workers, progress=progress)
+        return self.packed(data, self.cohort(data, workers=workers, progress=progress), progress=progress)
+
+    def sample(self, data: DataSpec, *, train: int = 0, val: int = 0, test: int = 0,
+               progress: bool = True) -> tuple[ClipStore, Path]:
+        """The first so many studies of each split of a cohort, without simulating the others.
+
+        A phantom study is made from its own seed, so these are the same bytes as in the whole cohort. Of real data it is the
+        whole store.
+
+        Returns:
+            the packed clips, and the folder of the cohort (with the truth of phantoms).
+        """
+        if data.phantom is None:
+            return self.store_of(data, progress=progress), self.cohort_dir(data)
+        from echolib.phantom.cohort import studies_of
+        count = {"train": train, "val": val, "test": test}
+        names = [name for name, (split, k) in studies_of(data.phantom).items() if k < count[split]]
+        return self.some(data, names, progress=progress)
+
+    def some(self, data: DataSpec, names: Iterable[str], *, progress: bool = True) -> tuple[ClipStore, Path]:
+        """Named studies of a phantom cohort in EchoNet-Dynamic's layout, packed, and their folder; see :meth:`sample`.
+
+        Raises:
+            ConfigError: another layout, or no study of that name.
+        """
+        if data.phantom is None or data.layout != "echonet":
+            raise ConfigError(f"only phantoms in EchoNet-Dynamic's layout can be simulated study by study, not {data.layout}")
+        from echolib.phantom.cohort import write_echonet
+        names, whole = sorted(set(names)), self.cohort_dir(data)
+        folder = whole.with_name(f"{whole.name}-{len(names)}-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:8]}")
+        with locked(self.build / "cohort" / ".lock"):
+            write_echonet(folder, data.phantom, workers=2, progress=progress, only=names, whole=whole,
+                          device="cuda" if torch.cuda.is_available() else "cpu")
+        return self.packed(data, _whole(self.read(data, folder), True), progress=progress), folder
+
+    def packed(self, data: DataSpec, cohort: Cohort, *, progress: bool = True) -> ClipStore:
+        """The packed clips of a cohort that was read, made if they are missing."""
         out = self.store_dir(data, cohort)
         with locked(self.build / "store" / ".lock"):
             return open_verified(pack(cohort, out, size=data.size, channels=data.channels, progress=progress).path)
+
+
+def _whole(cohort: Cohort, empty_split: bool) -> Cohort:
+    """The cohort, if none of its studies is unusable; ``empty_split``: a split without studies, whose finding names none, may be.
+
+    Raises:
+        DataError: a study is damaged.
+    """
+    bad = [f for f in cohort.report.findings
+           if f.action == "dropped" and not f.known_quirk and not (empty_split and f.study is None)]
+    if bad:
+        raise DataError(f"{len(bad)} studies are unusable, the first: {bad[0].problem}", file=bad[0].file, row=bad[0].row,
+                        expected="a folder on which `echolib check DIR` finds nothing wrong")
+    return cohort

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from echolib.config import load_profile
+from echolib.reproduce.baseline import baseline_scores
 from echolib.reproduce.experiments import TABLE1
-from echolib.reproduce.ledger import Ledger, baseline_scores, read_record
+from echolib.reproduce.ledger import Ledger, read_record
 from echolib.reproduce.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]

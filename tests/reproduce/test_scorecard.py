@@ -76,6 +76,9 @@ class StandIn:
                                                           for p in ("overall", "ES", "ED")})
                 for s, t in ((s, self.scores(s)) for s in specs)]
 
+    def record_file(self, spec):
+        return self.workspace.run_dir(spec) / "record.json"
+
     def scores(self, spec):
         rng = np.random.default_rng(int(spec.key, 16))
         shift = 0.03 if spec.init is not None and spec.init.masking.ratio == 0.6 else 0.0

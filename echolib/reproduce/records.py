@@ -1,0 +1,95 @@
+"""What one finished run gave, as a record: its scores with both intervals, and where they came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from echolib.config import RunSpec
+from echolib.errors import RecordError
+from echolib.evaluation.bootstrap import legacy_frame_interval, patient_interval
+from echolib.files import parse_json
+from echolib.reproduce.provenance import Provenance
+
+PHASES = ("overall", "ES", "ED")
+
+
+class Score(BaseModel):
+    """Dice (fraction) of one phase of the test split, with both intervals.
+
+    ``mean`` is the mean over frames with its 95 % interval (patients resampled); ``pooled`` is the released program's
+    2 sum(I) / sum(P + T) with its 5th and 95th percentile (frames resampled).
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    mean: float
+    low: float
+    high: float
+    pooled: float
+    pooled_low: float
+    pooled_high: float
+    frames: int
+    patients: int
+
+
+class Record(BaseModel):
+    """What one run gave, and where it came from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str
+    spec: RunSpec
+    parameters: int
+    steps: int
+    train_seconds: float
+    best_epoch: int
+    validation: float | None
+    scores: dict[str, Score]
+    provenance: Provenance
+
+    @property
+    def dice(self) -> Score:
+        """The overall Dice."""
+        return self.scores["overall"]
+
+
+def read_record(path: Path) -> Record:
+    """Read a ``record.json``.
+
+    Raises:
+        RecordError: the file is damaged, or the specification inside has another key than the record says.
+    """
+    try:
+        return parse_record(path.read_bytes(), f"{path.parent.name}/{path.name}")
+    except RecordError as error:
+        raise RecordError(f"{error}; delete the record and run again") from None
+
+
+def parse_record(content: bytes, name: str) -> Record:
+    """The record of a file's content; ``name`` is how the file is called in messages.
+
+    Raises:
+        RecordError: as :func:`read_record`.
+    """
+    try:
+        record = Record.model_validate(parse_json(content))
+    except (ValueError, ValidationError) as error:
+        raise RecordError(f"{name}: not a run record: {error}") from None
+    if record.spec.key != record.key:
+        raise RecordError(f"{name}: says key {record.key}, but its specification has {record.spec.key}")
+    return record
+
+
+def summarise(scores: pd.DataFrame, resamples: int, seed: int = 0) -> dict[str, Score]:
+    """Scores per phase of a table of frames (see ``evaluation.inference.score_split``)."""
+    out = {}
+    for phase in PHASES:
+        part = scores if phase == "overall" else scores[scores.phase == phase]
+        ours = patient_interval(part, value="dice", resamples=resamples, seed=seed)
+        legacy = legacy_frame_interval(part, resamples=resamples, seed=seed)
+        out[phase] = Score(mean=ours.mean, low=ours.low, high=ours.high, pooled=legacy.mean, pooled_low=legacy.low,
+                           pooled_high=legacy.high, frames=len(part), patients=part.patient.nunique())
+    return out
