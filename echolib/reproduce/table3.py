@@ -15,7 +15,7 @@ import pandas as pd
 from echolib import published
 from echolib.config import Profile, RunSpec
 from echolib.data.camus import QUALITIES
-from echolib.errors import DataError
+from echolib.errors import ConfigError, DataError
 from echolib.evaluation.bootstrap import legacy_frame_interval
 from echolib.reproduce.ablations import cube, resample
 from echolib.reproduce.evaluations import Evaluation, require
@@ -175,36 +175,49 @@ def estimates(results: Results, reading: Reading = TEXT, phase: str = "overall")
     return {name: Estimate(float(v), *map(float, np.quantile(d, (0.025, 0.975))), *about) for name, (v, d) in sides.items()}
 
 
-def cells(results: Results, profile: Profile) -> pd.DataFrame:
-    """The published cells beside ours, Dice in %; columns as :class:`~echolib.reproduce.scorecard.Cell`."""
+def absent(ledger: Ledger) -> str:
+    """Why there is nothing to test on, "" where there is: no cohort in the profile, or the real one is not named."""
+    profile = ledger.workspace.profile
+    if profile.camus is None:
+        return f"profile {profile.name!r} has no CAMUS cohort"
+    try:
+        ledger.workspace.cohort_dir(profile.camus)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def cells(results: Results, profile: Profile, missing: str = "") -> pd.DataFrame:
+    """The published cells beside ours, Dice in %; columns as :class:`~echolib.reproduce.scorecard.Cell`.
+
+    Without an evaluation, ``missing`` says why there is none.
+    """
     ours = {phase: estimates(results, TEXT, phase) for _, phase in COLUMNS.values()} if results.evaluations else {}
     out = []
     for entry in published.load(TABLE3.published).to_dict("records"):
         (column, phase), group = COLUMNS[entry["frame"]], CAMUS_ROWS[entry["ssl"]]
         printed = tuple(100 * entry[k] for k in ("dsc", "lo", "hi"))
         here = ours[phase][group] if ours else Estimate(np.nan, np.nan, np.nan, 0, 0)
-        verdict = _cell_verdict(printed, here, profile)
+        verdict = _cell_verdict(printed, here, profile) if ours else Verdict("not run", missing)
         out.append(Cell(group, column, *printed, here.value, here.low, here.high, verdict.status, verdict.why))
     return pd.DataFrame(out)
 
 
 def _cell_verdict(printed: tuple[float, float, float], ours: Estimate, profile: Profile) -> Verdict:
-    if profile.camus is None:
-        return Verdict("not run", f"profile {profile.name!r} has no CAMUS cohort")
     if profile.camus.phantom is not None or profile.echonet.phantom is not None:
         return Verdict("awaiting data", "published on CAMUS, ours on phantoms: not the same experiment")
     return value_verdict(printed, (ours.value, ours.low, ours.high), seeds=len(profile.seeds), quotable=profile.quotable)
 
 
-def claims(results: Results, profile: Profile) -> pd.DataFrame:
-    """Each claim with its verdict under the text's reading: columns claim, status, why."""
+def claims(results: Results, profile: Profile, missing: str = "") -> pd.DataFrame:
+    """Each claim with its verdict under the text's reading: columns claim, status, why. ``missing`` as in :func:`cells`."""
     rows = []
     for text, phase, better, worse in CLAIMS:
         if results.evaluations:
             verdict = order_verdict(results.tables(better, TEXT, phase), results.tables(worse, TEXT, phase),
                                     quotable=profile.quotable)
         else:
-            verdict = Verdict("undecided", f"profile {profile.name!r} has no CAMUS cohort")
+            verdict = Verdict("undecided", missing)
         rows.append({"claim": text, "status": verdict.status, "why": verdict.why})
         if phase == "overall":
             apart = apart_verdict(estimates(results), profile) if results.evaluations else verdict
@@ -225,9 +238,11 @@ def apart_verdict(found: dict[str, Estimate], profile: Profile) -> Verdict:
 
 def measured_cells(ledger: Ledger) -> pd.DataFrame:
     """:func:`cells` from the ledger's evaluations, for the scorecard."""
-    return cells(load(ledger), ledger.workspace.profile)
+    missing = absent(ledger)
+    return cells(Results({}) if missing else load(ledger), ledger.workspace.profile, missing)
 
 
 def judged_claims(ledger: Ledger) -> pd.DataFrame:
     """:func:`claims` from the ledger's evaluations, for the scorecard."""
-    return claims(load(ledger), ledger.workspace.profile)
+    missing = absent(ledger)
+    return claims(Results({}) if missing else load(ledger), ledger.workspace.profile, missing)

@@ -16,9 +16,11 @@ from echolib.reproduce import contents, table3, table3_figures
 from echolib.reproduce.cost import Estimator
 from echolib.reproduce.experiments import TABLE1, TABLE3
 from echolib.reproduce.half_cycles import scores
+from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.scorecard import Cell
 from echolib.reproduce.table3 import READINGS, TEXT, WITH, WITHOUT, Reading, Results, chosen, estimates
 from echolib.reproduce.verdict import STATUSES
+from echolib.reproduce.workspace import Workspace
 from tests.reproduce.camus_results import evaluation, results
 
 ROOT = Path(__file__).parents[2]
@@ -94,11 +96,18 @@ def test_every_published_cell_has_a_status_and_is_as_printed(found, name):
 
 def test_a_profile_without_camus_says_so():
     profile = PROFILES["smoke"].model_copy(update={"camus": None})
-    nothing = Results({})
-    table, claimed = table3.cells(nothing, profile), table3.claims(nothing, profile)
+    ledger = Ledger(Workspace(root=ROOT, profile=profile, build=ROOT / "build" / "none"))
+    table, claimed = table3.measured_cells(ledger), table3.judged_claims(ledger)
     assert set(table.status) == {"not run"} and table.why.str.contains("'smoke' has no CAMUS cohort").all()
-    assert set(claimed.status) == {"undecided"} and len(claimed) == 5
+    assert set(claimed.status) == {"undecided"} and len(claimed) == 5 and claimed.why.equals(table.why[:5])
     assert table3.needed(profile) == table3.runs_of(profile) == [] and TABLE3.runs(profile) == {}
+
+
+def test_who_holds_only_echonet_is_told_how_to_name_camus(monkeypatch):
+    monkeypatch.delenv("ECHOLIB_CAMUS", raising=False)
+    ledger = Ledger(Workspace(root=ROOT, profile=PROFILES["paper"], build=ROOT / "build" / "none"))
+    table = table3.measured_cells(ledger)
+    assert set(table.status) == {"not run"} and table.why.str.contains("reads the real camus data.*CAMUS=").all()
 
 
 def test_nothing_is_trained_for_it_and_every_way_is_evaluated():
