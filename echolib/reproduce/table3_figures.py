@@ -36,7 +36,7 @@ def phase_figure(cells: pd.DataFrame, data: str) -> Figure:
     sides = ((("published", "published_low", "published_high"), "published, CAMUS", COLOURS["published"]),
              (("ours", "low", "high"), f"this machine, {data}", COLOURS["here"]))
     for axis, (names, title, colour) in zip(axes, sides, strict=True):
-        for shift, (group, filled) in zip((-0.13, 0.13), _FILLED.items(), strict=True):
+        for shift, (group, filled) in zip((-0.19, 0.19), _FILLED.items(), strict=True):
             part = cells[cells.row == group].set_index("column").loc[list(_PHASES), list(names)].to_numpy(float).T
             _points(axis, np.arange(len(_PHASES)) + shift, part, colour, filled, group)
         axis.set_xticks(range(len(_PHASES)), list(_PHASES.values()))
@@ -106,11 +106,11 @@ def printed_widths() -> str:
     table = published.load(TABLE3.published)
     width = (table.hi - table.lo).groupby(table.frame).mean()
     ratio = float((width["middle"] / width["overall"]) ** 2)
-    low, high = sorted(float((width["middle"] / width[end]) ** 2) for end in ("es", "ed"))
+    es, ed = (float((width["middle"] / width[end]) ** 2) for end in ("es", "ed"))
     return (f"An interval that resamples frames narrows with the root of their number. The printed ones are "
             f"{width['middle'] / width['overall']:.1f} times as wide for the middle as overall, so if the spread is alike, "
-            f"“overall” has some {ratio:.0f} times as many frames: all of a half cycle; and the middle is one frame. "
-            f"Against ES and ED the ratio is {low:.1f} and {high:.1f}.")
+            f"“overall” has some {ratio:.0f} times as many frames: all of a half cycle; and the middle is one frame, "
+            f"as ES and ED are (the same reckoning gives {es:.1f} and {ed:.1f} times as many there).")
 
 
 def drop_html(ledger: Ledger, results: Results) -> str:

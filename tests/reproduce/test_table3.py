@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from echolib import published
-from echolib.config import load_profile
+from echolib.config import ClipSpec, load_profile
 from echolib.errors import DataError
 from echolib.evaluation.bootstrap import patient_interval
 from echolib.reproduce import contents, table3, table3_figures
@@ -155,9 +155,12 @@ def test_the_page_s_tables_and_figures(found):
 
 
 def test_an_evaluation_s_cost_grows_with_the_cohort_and_the_clip():
-    estimator = Estimator([], rate=1e12)
-    small, large = (estimator.evaluation(table3.needed(PROFILES[name])[0]) for name in ("desk", "phantom"))
-    assert 0 < small.seconds < large.seconds and small.disk == 40 * 20 * 45
+    estimator, spec = Estimator([], rate=1e12), table3.needed(PROFILES["desk"])[0]
+    more = spec.data.model_copy(update={"phantom": spec.data.phantom.model_copy(update={"train": 40})})
+    longer = spec.run.model_copy(update={"clip": ClipSpec(frames=64)})
+    small, large, wide = (estimator.evaluation(spec.model_copy(update=u)) for u in ({}, {"data": more}, {"run": longer}))
+    assert 0 < small.seconds and large.seconds == pytest.approx(2 * small.seconds) == wide.seconds
+    assert (small.disk, large.disk, wide.disk) == (40 * 20 * 45, 80 * 20 * 45, 40 * 20 * 45)
     desk = PROFILES["desk"].camus
     assert estimator.store(desk).disk == 40 * 20 * 64 * 64, "the four-chamber view alone is packed"
     assert estimator.cohort(desk).seconds > estimator.cohort(PROFILES["desk"].echonet).seconds / 20
