@@ -16,14 +16,14 @@ import nbformat
 from echolib import published
 from echolib.config import DataSpec, Profile, RunSpec
 from echolib.errors import ConfigError, NotebookError
-from echolib.reproduce import ejection
-from echolib.reproduce.evaluations import EvaluationSpec
+from echolib.reproduce import ejection, table3
+from echolib.reproduce.evaluations import AnySpec
 from echolib.reproduce.experiments import REGISTRY, TABLE1
 from echolib.reproduce.notebooks import validate
 
 #: Notebooks of the book in reading order.
 NOTEBOOKS = ("simlvseg_method", "phantom_atlas", "simlvseg_table1", "simlvseg_figure7", "simlvseg_figure8", "simlvseg_table2",
-             "simlvseg_runtime", "ejection_fraction", "real_clip")
+             "simlvseg_table3", "simlvseg_runtime", "ejection_fraction", "real_clip")
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class Needs:
     """
 
     runs: tuple[RunSpec, ...] = ()
-    evaluations: tuple[EvaluationSpec, ...] = ()
+    evaluations: tuple[AnySpec, ...] = ()
     weights: tuple[RunSpec, ...] = ()
     logs: tuple[RunSpec, ...] = ()
-    frames: tuple[EvaluationSpec, ...] = ()
+    frames: tuple[AnySpec, ...] = ()
     baseline: bool = False
 
 
@@ -74,6 +74,7 @@ BESIDES: dict[str, Callable[[Profile], Needs]] = {
     "phantom_atlas": lambda profile: Needs(baseline=True),
     "simlvseg_method": _method,
     "simlvseg_table1": _table1,
+    "simlvseg_table3": lambda profile: Needs(evaluations=tuple(table3.needed(profile))),
     "simlvseg_runtime": lambda profile: Needs(),
     "ejection_fraction": _ejection,
     "real_clip": _real_clip,
@@ -131,13 +132,14 @@ def title(notebook: str, root: Path) -> str:
 
 
 def select(name: str | None, profile: Profile) -> Needs:
-    """The runs and evaluations of a registry's entry, of one key, or (None) of all pages.
+    """The runs of a registry's entry and the evaluations of its page, a run or evaluation by key, or (None) those of all pages.
 
     Raises:
         ConfigError: no entry and no run or evaluation of the profile has that name.
     """
     if name in REGISTRY:
-        return Needs(_once(spec for group in REGISTRY[name].runs(profile).values() for spec in group))
+        runs = _once(spec for group in REGISTRY[name].runs(profile).values() for spec in group)
+        return Needs(runs, needs(REGISTRY[name].notebook, profile).evaluations)
     parts = [needs(notebook, profile) for notebook in NOTEBOOKS]
     everything = Needs(_once(s for part in parts for run in part.runs for s in chain(run)),
                        _once(s for part in parts for s in part.evaluations))

@@ -24,7 +24,8 @@ from echolib.config import DataSpec, RunSpec
 from echolib.errors import RecordError
 from echolib.hardware import cores
 from echolib.reproduce.counts import PAPER_FRAMES
-from echolib.reproduce.evaluations import EvaluationSpec
+from echolib.reproduce.evaluations import AnySpec
+from echolib.reproduce.half_cycles import HalfCycleSpec
 from echolib.reproduce.plan import Cost
 from echolib.reproduce.provenance import hardware
 from echolib.reproduce.records import Record, read_record
@@ -37,8 +38,12 @@ MEAN_FRAMES = {"echonet": 176.5, "camus": 20.0}
 FILE_BYTES = {"echonet": 5_500, "camus": 200_000}
 #: Seconds to simulate a frame on one processor core (benchmarks/phantom_speed.py: 1.4 s for 175 frames), and on a GPU (its aim).
 SIMULATE_SECONDS = {"cpu": 0.0083, "cuda": 0.0001}
+#: How much longer a frame in a data set's own layout takes to simulate than one of EchoNet's 112 px.
+LARGER = {"echonet": 1, "camus": 10}
 #: Seconds to decode and pack a frame.
-PACK_SECONDS = 0.0003
+PACK_SECONDS = {"echonet": 0.0003, "camus": 0.03}
+#: Bytes of a row of an evaluation's table of half cycles.
+HALF_CYCLE_BYTES = 45
 #: Share of the rate of matrix products that training reaches. Processor: 0.13 to 0.71 were measured on six networks, narrow ones
 #: lowest. GPU: assumed; convolutions with few channels leave most of one idle.
 SHARE = {"cpu": 0.4, "cuda": 0.1}
@@ -52,6 +57,11 @@ def studies(data: DataSpec) -> dict[str, int]:
         return REAL_STUDIES[data.layout]
     views = 2 if data.layout == "camus" else 1
     return {split: views * getattr(data.phantom, split) for split in ("train", "val", "test")}
+
+
+def packed_studies(data: DataSpec) -> int:
+    """Studies of all splits that are packed and evaluated: of CAMUS one of the two views, the four-chamber view."""
+    return sum(studies(data).values()) // (2 if data.layout == "camus" else 1)
 
 
 def frames_per_study(data: DataSpec) -> float:
@@ -112,8 +122,13 @@ class Estimator:
         weights = 4 * self._count(spec)[1]
         return Cost(per_frame * (trained_frames(spec) + scored), weights, source, memory=maps + 5 * weights)
 
-    def evaluation(self, spec: EvaluationSpec) -> Cost:
-        """A network on whole videos, or the exact masks, which cost next to nothing."""
+    def evaluation(self, spec: AnySpec) -> Cost:
+        """A network on whole videos or half cycles, or the exact masks, which cost next to nothing."""
+        if isinstance(spec, HalfCycleSpec):  # one clip a study, filled up to F frames
+            count = packed_studies(spec.data)
+            per_frame, source = self._per_frame(spec.run)
+            return Cost(per_frame * count * spec.run.clip.frames / 3, int(HALF_CYCLE_BYTES * count * frames_per_study(spec.data)),
+                        source)
         count = studies(spec.data)[spec.split] if spec.studies is None else min(spec.studies, studies(spec.data)[spec.split])
         total = count * frames_per_study(spec.data)
         disk = int(40 * total)  # a row of the table of frames
@@ -128,12 +143,13 @@ class Estimator:
             return Cost(0.0, 0, "not simulated")
         total = sum(studies(data).values()) * frames_per_study(data)
         workers = 1 if self.device == "cuda" else min(2, cores())
-        return Cost(SIMULATE_SECONDS[self.device] * total / workers, int(FILE_BYTES[data.layout] * total), "arithmetic")
+        seconds = SIMULATE_SECONDS[self.device] * LARGER[data.layout] * total / workers
+        return Cost(seconds, int(FILE_BYTES[data.layout] * total), "arithmetic")
 
     def store(self, data: DataSpec) -> Cost:
         """Packing a cohort."""
-        total = sum(studies(data).values()) * frames_per_study(data)
-        return Cost(PACK_SECONDS * total, int(total * data.size**2 * data.channels), "arithmetic")
+        total = packed_studies(data) * frames_per_study(data)
+        return Cost(PACK_SECONDS[data.layout] * total, int(total * data.size**2 * data.channels), "arithmetic")
 
     def share_of(self) -> float:
         """The share of the rate of matrix products that the arithmetic uses."""

@@ -2,8 +2,8 @@
 
 An entry says which runs it needs (:meth:`Experiment.runs`, by a name of the run's own, one specification a seed) and what
 answers each published cell (:meth:`Experiment.cells`): the Dice of a group of runs, a count of a network, or a reason why
-nothing here does. Results of another kind (an evaluation, a benchmark) come from the entry's ``measure``. Ablation runs are
-named by their specification alone, so that pages that need the same run share it.
+nothing here does. Results of another kind (an evaluation, a benchmark) come from the entry's ``measure``, and claims about them
+from its ``judge``. Ablation runs are named by their specification alone, so that pages that need the same run share it.
 """
 
 from __future__ import annotations
@@ -111,6 +111,8 @@ class Experiment:
         rows: rows of a main table, where there are such.
         measure: results that are not the Dice of a run or a count: ledger -> a table with the columns of
             ``scorecard.Cell``, one row a published cell. Takes the place of ``cells``.
+        judge: claims that are not about the Dice of runs: ledger -> a table with columns claim, status, why. Takes the place
+            of ``claims``.
         draws: id of the entry whose cells this one draws (a figure of a table's numbers has none of its own).
     """
 
@@ -125,6 +127,7 @@ class Experiment:
     claims: tuple[Claim, ...] = ()
     rows: tuple[Row, ...] = ()
     measure: Callable[[Ledger], pd.DataFrame] | None = None
+    judge: Callable[[Ledger], pd.DataFrame] | None = None
     draws: str = ""
 
     def runs(self, profile: Profile) -> dict[str, list[RunSpec]]:
@@ -316,6 +319,34 @@ TABLE2 = Experiment(
                  for name, (_, full) in BACKBONES.items()),
 )
 
+# -- Table 3: CAMUS ---------------------------------------------------------------------------------------------------
+
+#: Column ``ssl`` of the published CSV -> name of the group of runs: those of Table 1, tested on half cycles of another data set.
+CAMUS_ROWS = {"no": "3D U-Net, no pre-training", "yes": "SimLVSeg-3D"}
+
+
+def _table3_groups(profile: Profile, seed: int) -> dict[str, RunSpec]:
+    if profile.camus is None:
+        return {}
+    return {name: profile.segment_run("unet3d", seed=seed, pretrained=ssl == "yes") for ssl, name in CAMUS_ROWS.items()}
+
+
+def _table3_cells(ledger: Ledger) -> pd.DataFrame:
+    from echolib.reproduce.table3 import measured_cells  # it takes the verdicts, which take this module
+    return measured_cells(ledger)
+
+
+def _table3_claims(ledger: Ledger) -> pd.DataFrame:
+    from echolib.reproduce.table3 import judged_claims
+    return judged_claims(ledger)
+
+
+TABLE3 = Experiment(
+    id="simlvseg_table3", paper="simlvseg", number="Table 3", title="Out of distribution: CAMUS",
+    published="simlvseg_table3_camus", notebook="simlvseg_table3", groups=_table3_groups, cells=lambda profile: [],
+    measure=_table3_cells, judge=_table3_claims)
+
+# -- Time per frame ---------------------------------------------------------------------------------------------------
 
 
 def _run_time(ledger: Ledger) -> pd.DataFrame:
@@ -327,4 +358,4 @@ RUN_TIME = Experiment(
     id="simlvseg_runtime", paper="simlvseg", number="Run time", title="time per frame", published="simlvseg_runtime",
     notebook="simlvseg_runtime", groups=lambda profile, seed: {}, cells=lambda profile: [], measure=_run_time)
 
-REGISTRY: dict[str, Experiment] = {e.id: e for e in (TABLE1, FIGURE5, FIGURE7, FIGURE8, TABLE2, RUN_TIME)}
+REGISTRY: dict[str, Experiment] = {e.id: e for e in (TABLE1, FIGURE5, FIGURE7, FIGURE8, TABLE2, TABLE3, RUN_TIME)}

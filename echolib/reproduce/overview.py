@@ -61,7 +61,7 @@ def unanswered(name: str) -> pd.DataFrame:
 
 def all_claims(ledger: Ledger, paper: str = "simlvseg") -> pd.DataFrame:
     """Every claim of a paper's entries: columns experiment, claim, status, why."""
-    tables = [claims(e, ledger).assign(experiment=e.id) for e in REGISTRY.values() if e.paper == paper and e.claims]
+    tables = [claims(e, ledger).assign(experiment=e.id) for e in REGISTRY.values() if e.paper == paper and (e.claims or e.judge)]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -86,7 +86,8 @@ def overview_html(found: pd.DataFrame, claimed: pd.DataFrame) -> str:
     return (counts_html(claimed, "claims") + html_table("Claims about an order", ("Where", "Claim", "Verdict", "Why"), claim_rows,
                                                         "echo-claims echo-sortable")
             + counts_html(found, "published cells")
-            + html_table("Published cells; Dice published on EchoNet-Dynamic, ours, unless the profile reads it, on phantoms",
+            + html_table("Published cells; Dice published on EchoNet-Dynamic (Table 3: CAMUS), ours, unless the profile reads "
+                         "it, on phantoms",
                          ("Where", "Cell", "Quantity", "Published", "Here", "Status", "Why", "Look at"), cell_rows,
                          "echo-table echo-sortable"))
 

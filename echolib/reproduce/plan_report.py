@@ -6,7 +6,7 @@ from collections import Counter
 
 from echolib.reproduce.plan import FINISHED, Plan, Step
 
-_TITLES = {"cohort": "Cohorts", "store": "Stores", "run": "Runs", "evaluation": "Evaluations of whole videos",
+_TITLES = {"cohort": "Cohorts", "store": "Stores", "run": "Runs", "evaluation": "Evaluations",
            "notebook": "Notebooks", "book": "Book"}
 
 

@@ -15,7 +15,7 @@ from echolib.config import DataSpec, RunSpec
 from echolib.errors import ConfigError, DataError, EcholibError, RecordError
 from echolib.reproduce import baseline, contents, evaluations, kept
 from echolib.reproduce.cost import Estimator, known_records, studies
-from echolib.reproduce.evaluations import EvaluationSpec
+from echolib.reproduce.evaluations import AnySpec
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.make import notebook_inputs
 from echolib.reproduce.notebooks import is_current
@@ -137,7 +137,7 @@ class _Planner:
         return Step(f"run-{spec.key}", "run", spec.key, spec.label, state, why, spec.seed, needs,
                     cost=None if state in FINISHED else self.estimator.run(spec))
 
-    def _evaluation(self, spec: EvaluationSpec) -> Step:
+    def _evaluation(self, spec: AnySpec) -> Step:
         state, why = self._state(spec, evaluations.folder_of(self.ledger, spec), lambda: evaluations.find(self.ledger, spec))
         run = f"run-{spec.run.key}" if spec.run else None
         if state in FINISHED and run and self.steps[run].state not in FINISHED:
@@ -151,7 +151,7 @@ class _Planner:
         return Step(f"evaluation-{spec.key}", "evaluation", spec.key, spec.label, state, why, spec.run.seed if spec.run else None,
                     needs, cost=None if state in FINISHED else self.estimator.evaluation(spec))
 
-    def _state(self, spec: RunSpec | EvaluationSpec, folder, ask) -> tuple[str, str]:
+    def _state(self, spec: RunSpec | AnySpec, folder, ask) -> tuple[str, str]:
         """(state, why); ``ask`` asks the ledger."""
         here = (folder / "record.json").is_file()
         try:

@@ -25,7 +25,8 @@ from echolib.reproduce.records import Record, Score
 from echolib.reproduce.verdict import STATUSES, Verdict, all_verdict, count_verdict, value_verdict
 
 #: Published column -> (heading, phase of a record's scores).
-DICE_COLUMNS = {"dsc_overall": ("Dice, all", "overall"), "dsc_es": ("Dice, ES", "ES"), "dsc_ed": ("Dice, ED", "ED")}
+DICE_COLUMNS = {"dsc_overall": ("Dice, all", "overall"), "dsc_middle": ("Dice, middle", "middle"), "dsc_es": ("Dice, ES", "ES"),
+                "dsc_ed": ("Dice, ED", "ED")}
 #: Published column -> (heading, decimals printed in the paper).
 COUNT_COLUMNS = {"gflops_per_frame": ("GFLOPs per frame", 2), "params_m": ("Parameters, M", 2),
                  "gflops_single_pass": ("GFLOPs per clip", 2)}
@@ -89,6 +90,8 @@ def _answer(printed: Printed, records: list[Record], ledger: Ledger) -> Cell:
 
 def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
     """Each claim of the experiment with its verdict: columns claim, status, why."""
+    if experiment.judge is not None:
+        return experiment.judge(ledger)
     runs, rows, quotable = experiment.runs(ledger.workspace.profile), [], ledger.workspace.profile.quotable
     named = {name for claim in experiment.claims for pair in claim.pairs for name in pair}
     scores = {name: [ledger.scores(spec) for spec in runs[name]] for name in named if name in runs}
@@ -128,8 +131,11 @@ def chip(status: str, why: str = "") -> str:
     return f'<span class="echo-chip echo-{kind}" title="{html.escape(why, quote=True)}">{html.escape(status)}</span>'
 
 
-def scorecard_html(experiment: Experiment, ledger: Ledger) -> str:
-    """The scorecard as an HTML table: published value, ours under it, status under that."""
+def scorecard_html(experiment: Experiment, ledger: Ledger, source: str = "EchoNet-Dynamic") -> str:
+    """The scorecard as an HTML table: published value, ours under it, status under that.
+
+    ``source`` is the data set that the published Dice was measured on.
+    """
     table, profile = cells(experiment, ledger), ledger.workspace.profile
     headings = {k: v[0] for k, v in (DICE_COLUMNS | COUNT_COLUMNS).items()}
     columns = {k: headings[k] for k in headings if k in set(table.column)}
@@ -137,13 +143,14 @@ def scorecard_html(experiment: Experiment, ledger: Ledger) -> str:
     for method, part in table.groupby("row", sort=False):
         by = part.set_index("column")
         rows.append((html.escape(method), *(_cell(by.loc[c]) for c in columns)))
-    data = "EchoNet-Dynamic" if profile.echonet.phantom is None else f"phantoms, profile “{profile.name}”"
+    data = source if profile.echonet.phantom is None else f"phantoms, profile “{profile.name}”"
     seeds = f", mean over {len(profile.seeds)} seeds" if len(profile.seeds) > 1 else ""
     apart = ("" if profile.echonet.phantom is None else
              " The two Dice lines are different experiments and are not to be subtracted.")
-    legend = ('<p class="echo-legend"><span class="echo-published">First line, bold:</span> published, on EchoNet-Dynamic, 95 % '
-              'interval as printed. <span class="echo-ours">Second line, blue:</span> this book, on '
-              f"{html.escape(data)}{seeds}, 95 % interval, patients resampled; counts are of the full-width network.{apart}</p>")
+    legend = ('<p class="echo-legend"><span class="echo-published">First line, bold:</span> published, on '
+               f'{html.escape(source)}, 95 % interval as printed. <span class="echo-ours">Second line, blue:</span> this book, '
+               f"on {html.escape(data)}{seeds}, 95 % interval, patients resampled; counts are of the full-width "
+               f"network.{apart}</p>")
     caption = f"{experiment.number} of the SimLVSeg paper: every published cell, ours beneath it, and what may be said of it"
     return legend + html_table(caption, ("Method", *columns.values()), rows, "echo-scorecard echo-sortable")
 

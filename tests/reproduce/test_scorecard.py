@@ -12,10 +12,11 @@ import pytest
 from echolib import published
 from echolib.config import load_profile
 from echolib.errors import RecordError
-from echolib.reproduce import contents, overview, scorecard
+from echolib.reproduce import contents, overview, scorecard, table3
 from echolib.reproduce.experiments import FIGURE7, FIGURE8, REGISTRY, TABLE1
 from echolib.reproduce.verdict import STATUSES
 from echolib.reproduce.workspace import Workspace
+from tests.reproduce.camus_results import results
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,14 +94,20 @@ def counted(monkeypatch):
                                                                                 gflops_per_frame=1.126))
 
 
+@pytest.fixture
+def camus(monkeypatch):
+    monkeypatch.setattr(table3, "load", lambda ledger: results({"all": 0.02}, len(ledger.workspace.profile.seeds)))
+
+
 @pytest.mark.parametrize("name", ["smoke", "desk"])
-def test_every_published_cell_of_the_paper_is_on_the_page_with_a_status(counted, name):
+def test_every_published_cell_of_the_paper_is_on_the_page_with_a_status(counted, camus, name):
     ledger = StandIn(name)
     found, claimed = overview.all_cells(ledger), overview.all_claims(ledger)
     assert set(found.status) <= set(STATUSES) and found.why.str.len().gt(0).all()
     tables = {n for n in published.names() if n.startswith("simlvseg_")}
     assert {REGISTRY[e].published if e in REGISTRY else e for e in found.experiment} == tables
-    assert sum(found.experiment == "simlvseg_figure7") == 24 and not found.duplicated(["experiment", "row", "column"]).any()
+    assert sum(found.experiment == "simlvseg_figure7") == 24 and sum(found.experiment == "simlvseg_table3") == 8
+    assert sum(claimed.experiment == "simlvseg_table3") == 5 and not found.duplicated(["experiment", "row", "column"]).any()
     seeds = len(ledger.workspace.profile.seeds)
     assert set(found.column[found.experiment == "simlvseg_runtime"]) <= {"ms_per_frame"}
     grid = found[found.experiment == "simlvseg_figure7"]
