@@ -18,12 +18,12 @@ from echolib.config import DataSpec, Profile, RunSpec
 from echolib.errors import ConfigError, NotebookError
 from echolib.reproduce import ejection
 from echolib.reproduce.evaluations import EvaluationSpec
-from echolib.reproduce.experiments import REGISTRY, TABLE1
+from echolib.reproduce.experiments import REGISTRY, TABLE1, Experiment
 from echolib.reproduce.notebooks import validate
 
 #: Notebooks of the book in reading order.
-NOTEBOOKS = ("simlvseg_method", "phantom_atlas", "simlvseg_table1", "simlvseg_figure7", "simlvseg_figure8", "simlvseg_table2",
-             "simlvseg_runtime", "ejection_fraction", "real_clip")
+NOTEBOOKS = ("simlvseg_method", "phantom_atlas", "simlvseg_table1", "simlvseg_figure7", "simlvseg_figure8", "simlvseg_figure9",
+             "simlvseg_table2", "simlvseg_runtime", "ejection_fraction", "real_clip")
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,15 @@ def needs(notebook: str, profile: Profile) -> Needs:
     if not entries and notebook not in BESIDES:
         raise ConfigError(f"{notebook}: no entry of the registry names this notebook; say in contents.BESIDES what it needs")
     more = BESIDES.get(notebook, lambda profile: Needs())(profile)
-    runs = [spec for entry in entries for group in entry.runs(profile).values() for spec in group]
-    return Needs(_once([*runs, *more.runs]), _once(more.evaluations))
+    parts = [*(_of(entry, profile) for entry in entries), more]
+    return Needs(_once(s for part in parts for s in part.runs), _once(s for part in parts for s in part.evaluations))
+
+
+def _of(entry: Experiment, profile: Profile) -> Needs:
+    """What an entry of the registry compares."""
+    evaluations = [spec for group in entry.evaluations(profile).values() for spec in group]
+    runs = [spec for group in entry.runs(profile).values() for spec in group]
+    return Needs(_once([*runs, *(s.run for s in evaluations if s.run is not None)]), _once(evaluations))
 
 
 def check(notebook: str, root: Path, profile: Profile) -> None:
@@ -76,7 +83,7 @@ def check(notebook: str, root: Path, profile: Profile) -> None:
         NotebookError: the notebook is missing or does not take its parameters.
     """
     for entry in REGISTRY.values():
-        if entry.notebook == notebook and entry.published not in published.names():
+        if entry.notebook == notebook and entry.published and entry.published not in published.names():
             raise ConfigError(f"{entry.id}: echolib/published/{entry.published}.csv is missing; transcribe {entry.number} "
                               "there, or correct the entry in echolib/reproduce/experiments.py")
     needs(notebook, profile)
@@ -111,7 +118,7 @@ def select(name: str | None, profile: Profile) -> Needs:
         ConfigError: no entry and no run or evaluation of the profile has that name.
     """
     if name in REGISTRY:
-        return Needs(_once(spec for group in REGISTRY[name].runs(profile).values() for spec in group))
+        return _of(REGISTRY[name], profile)
     parts = [needs(notebook, profile) for notebook in NOTEBOOKS]
     everything = Needs(_once(s for part in parts for run in part.runs for s in chain(run)),
                        _once(s for part in parts for s in part.evaluations))

@@ -109,9 +109,9 @@ def published_html() -> HTML:
     return HTML(html_table(caption, ("Method", "r", "|Bias|, points", "sd, points"), rows))
 
 
-def evaluations_html(results: Results, profile: str) -> HTML:
+def evaluations_html(evaluations: list[Evaluation], profile: str) -> HTML:
     """The footer: which evaluations, of which runs, on what, with which code."""
-    records = [e.record for e in results.all]
+    records = [e.record for e in evaluations]
     first = records[0].provenance
     shown = ("echolib", "numpy", "python", "scipy", "torch")
     commits = sorted({r.provenance.commit[:10] + (" with uncommitted changes" if r.provenance.uncommitted_changes else "")

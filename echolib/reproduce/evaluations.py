@@ -27,10 +27,13 @@ from echolib.evaluation.whole_video import beat_table, frame_tables, study_table
 from echolib.files import locked, read_json, write_atomic, write_json
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.provenance import RESULT_CODE, Provenance, code_fingerprint, collect
+from echolib.reproduce.study_measures import study_measures
 
 #: Parts of the package that decide an evaluation.
-CODE = (*RESULT_CODE, "reproduce/evaluations.py")
+CODE = (*RESULT_CODE, "reproduce/evaluations.py", "reproduce/study_measures.py")
 TABLES = ("studies", "beats")
+#: Pictures and curves that pages draw (see ``reproduce.examples``); kept with an evaluation if no larger than this.
+EXAMPLES, EXAMPLES_BYTES = "examples.npz", 200_000
 
 
 class EvaluationSpec(Keyed):
@@ -66,7 +69,10 @@ class EvaluationRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A finished evaluation: its record and its tables (see :mod:`echolib.evaluation.whole_video`)."""
+    """A finished evaluation: its record and its tables (see :mod:`echolib.evaluation.whole_video`).
+
+    ``studies`` has the columns of :func:`echolib.reproduce.study_measures.study_measures` as well.
+    """
 
     record: EvaluationRecord
     studies: pd.DataFrame
@@ -150,7 +156,8 @@ def _one(ledger: Ledger, spec: EvaluationSpec) -> Evaluation:
 
 def _compute(ledger: Ledger, spec: EvaluationSpec, folder: Path) -> EvaluationRecord:
     began, code = time.perf_counter(), code_fingerprint(CODE)
-    (folder / "record.json").unlink(missing_ok=True)  # from here on there is no evaluation until the new record is written
+    for old in ("record.json", EXAMPLES):  # from here on there is no evaluation until the new record is written
+        (folder / old).unlink(missing_ok=True)
     store, weights = ledger.store_of(spec.data), _weights(ledger, spec)
     names = sorted(store.studies.index[store.studies.split == spec.split])[:spec.studies]
     if not names:
@@ -161,7 +168,8 @@ def _compute(ledger: Ledger, spec: EvaluationSpec, folder: Path) -> EvaluationRe
     unit = unit_of(store, names, truth)
     found = frame_tables(store, names, truth, model, clip, overlap=spec.overlap, unit=unit)
     frames = pd.concat(track(found, spec.label, total=len(names), disable=not ledger.progress, transient=True), ignore_index=True)
-    tables = {"studies": study_table(frames, store), "beats": beat_table(frames, store)}
+    studies = study_table(frames, store).merge(study_measures(frames, store), on="study", validate="one_to_one")
+    tables = {"studies": studies, "beats": beat_table(frames, store)}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "spec.json", spec.model_dump(mode="json"))
     write_atomic(folder / "frames.parquet", frames.to_parquet())
@@ -180,10 +188,17 @@ def _weights(ledger: Ledger, spec: EvaluationSpec) -> str | None:
 
 
 def keep(evaluation: Evaluation, results: Path) -> Path:
-    """Copy an evaluation's record and tables to ``results`` (a profile's folder there). Returns the record's path."""
+    """Copy an evaluation's record, tables and (small) examples to ``results``, a profile's folder there.
+
+    Returns:
+        The record's path.
+    """
     folder, key = results / "evaluations", evaluation.record.key
     for name in TABLES:
         write_atomic(folder / f"{key}.{name}.csv", (evaluation.folder / f"{name}.csv").read_bytes())
+    examples = evaluation.folder / EXAMPLES
+    if examples.is_file() and examples.stat().st_size <= EXAMPLES_BYTES:
+        write_atomic(folder / f"{key}.{EXAMPLES}", examples.read_bytes())
     write_json(folder / f"{key}.json", evaluation.record.model_dump(mode="json"))
     return folder / f"{key}.json"
 
