@@ -22,8 +22,8 @@ from echolib.reproduce.experiments import REGISTRY, TABLE1, Experiment
 from echolib.reproduce.notebooks import validate
 
 #: Notebooks of the book in reading order.
-NOTEBOOKS = ("simlvseg_method", "phantom_atlas", "simlvseg_table1", "simlvseg_figure7", "simlvseg_figure8", "simlvseg_figure9",
-             "simlvseg_table2", "simlvseg_runtime", "ejection_fraction", "real_clip")
+NOTEBOOKS = ("simlvseg_method", "phantom_atlas", "simlvseg_table1", "simlvseg_figure6", "simlvseg_figure7", "simlvseg_figure8",
+             "simlvseg_figure9", "simlvseg_table2", "simlvseg_runtime", "ejection_fraction", "real_clip")
 
 
 @dataclass(frozen=True)

@@ -359,6 +359,31 @@ FRAMEWISE = "nnU-Net"
 FLICKER = Measure("flicker", "dB less high-frequency energy", decibels=True, less=True)
 
 
+#: Presets of the phantom that stand for the challenging cases of Figure 6 -> their names in words, in the figure's order.
+CHALLENGES = {"foreshortening": "foreshortening", "poor_quality": "poor image quality", "effusion": "effusion",
+              "arrhythmia": "arrhythmia"}
+#: Mean Dice over all frames of a video, against exact masks.
+VIDEO_DICE = Measure("dice", "Dice points", factor=100.0)
+
+
+def on_preset(network: str, preset: str) -> str:
+    """The group name of a network on a preset, such as ``nnU-Net on effusion``."""
+    return f"{network} on {CHALLENGES.get(preset, preset)}"
+
+
+def _figure6_evaluations(profile: Profile) -> dict[str, list[EvaluationSpec]]:
+    from echolib.reproduce.challenging import needed  # it takes this module
+    return needed(profile)
+
+
+FIGURE6 = Experiment(
+    id="simlvseg_figure6", paper="simlvseg", number="Figure 6", title="Challenging cases", published="",
+    notebook="simlvseg_figure6", groups=lambda profile, seed: {}, cells=lambda profile: [], evaluations=_figure6_evaluations,
+    claims=tuple(Claim(f"SimLVSeg-3D scores above the frame-wise network on {words}", on_preset("SimLVSeg-3D", preset),
+                       on_preset(FRAMEWISE, preset), measure=VIDEO_DICE) for preset, words in CHALLENGES.items()),
+)
+
+
 def _figure9_evaluations(profile: Profile) -> dict[str, list[EvaluationSpec]]:
     from echolib.reproduce.temporal import needed  # it takes this module
     return needed(profile)
@@ -374,4 +399,5 @@ FIGURE9 = Experiment(
     ),
 )
 
-REGISTRY: dict[str, Experiment] = {e.id: e for e in (TABLE1, FIGURE5, FIGURE7, FIGURE8, TABLE2, FIGURE9, RUN_TIME)}
+REGISTRY: dict[str, Experiment] = {e.id: e for e in (TABLE1, FIGURE5, FIGURE6, FIGURE7, FIGURE8, TABLE2, FIGURE9,
+                                                      RUN_TIME)}
