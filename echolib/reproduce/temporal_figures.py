@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from echolib.evaluation.consistency import FLICKER_HZ, area_spectrum
 from echolib.plots import COLOURS, overlay
@@ -27,7 +28,7 @@ def outlined(picture: Picture, zoom: int = 3) -> np.ndarray:
 def frames_figure(examples: dict[str, Examples], fps: float) -> Figure:
     """Consecutive frames of one clip, a row for each network, with exact and predicted outlines."""
     cases = list(next(iter(examples.values())).pictures)
-    figure, axes = plt.subplots(len(examples), len(cases), figsize=(1.72 * len(cases), 1.82 * len(examples) + 0.2), squeeze=False)
+    figure, axes = plt.subplots(len(examples), len(cases), figsize=(1.72 * len(cases), 1.7 * len(examples) + 0.2), squeeze=False)
     for line, (name, one) in zip(axes, examples.items(), strict=True):
         for axis, case in zip(line, cases, strict=True):
             axis.imshow(outlined(one.pictures[case]))
@@ -58,7 +59,8 @@ def curve_figure(curves: dict[str, np.ndarray], fps: float, around: int) -> Figu
     first = int(np.clip(around - fps / 2, 0, max(0, len(exact) - fps)))
     near = (frames >= first) & (frames <= first + fps)
     for name, (area, colour) in lines.items():
-        style = {"color": colour, "lw": 1.2 if name == "exact" else 1.5, "ls": "--" if name == "exact" else "-"}
+        true = name == "exact"
+        style = {"color": colour, "lw": 1.2 if true else 1.5, "ls": "--" if true else "-", "zorder": 3 if true else 2}
         whole.plot(frames / fps, area, label=name, **style)
         part.plot(frames[near] / fps, area[near], marker=".", ms=3, **style)
         spectrum.plot(*area_spectrum(area, fps), **style)
@@ -104,8 +106,11 @@ def cohort_figure(groups: Groups, table: pd.DataFrame) -> Figure:
             axis.annotate("exact masks", (means.value["exact masks"], 1), (3, 2), xycoords=("data", "axes fraction"), fontsize=8,
                           textcoords="offset points", va="bottom")
         axis.set_xlabel(heading.replace(", ", ",\n"), fontsize=8)
-        drawn = table.value[table.measure == measure].notna().any()
-        axis.set_xscale("log" if drawn else "linear")
+        if (table.value[table.measure == measure] > 0).any():  # no exact curve, no errors: nothing to scale
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(axis="x", color="#dddddd", lw=0.6)
     axes[0].set_yticks(range(len(groups)), list(groups))
     axes[0].set_ylim(len(groups) - 0.5, -0.5)
