@@ -18,12 +18,12 @@ from echolib.config import DataSpec, Profile, RunSpec
 from echolib.errors import ConfigError, NotebookError
 from echolib.reproduce import ejection, table3
 from echolib.reproduce.evaluations import AnySpec
-from echolib.reproduce.experiments import REGISTRY, TABLE1
+from echolib.reproduce.experiments import REGISTRY, TABLE1, Experiment
 from echolib.reproduce.notebooks import validate
 
 #: Notebooks of the book in reading order.
-NOTEBOOKS = ("simlvseg_method", "phantom_atlas", "simlvseg_table1", "simlvseg_figure7", "simlvseg_figure8", "simlvseg_table2",
-             "simlvseg_table3", "simlvseg_runtime", "ejection_fraction", "real_clip")
+NOTEBOOKS = ("simlvseg_method", "phantom_atlas", "simlvseg_table1", "simlvseg_figure6", "simlvseg_figure7", "simlvseg_figure8",
+             "simlvseg_figure9", "simlvseg_table2", "simlvseg_table3", "simlvseg_runtime", "ejection_fraction", "real_clip")
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,16 @@ def needs(notebook: str, profile: Profile) -> Needs:
     if not entries and notebook not in BESIDES:
         raise ConfigError(f"{notebook}: no entry of the registry names this notebook; say in contents.BESIDES what it needs")
     more = BESIDES.get(notebook, lambda profile: Needs())(profile)
-    runs = [spec for entry in entries for group in entry.runs(profile).values() for spec in group]
-    return replace(more, runs=_once([*runs, *more.runs]), evaluations=_once(more.evaluations))
+    parts = [*(_of(entry, profile) for entry in entries), more]
+    return replace(more, runs=_once(s for part in parts for s in part.runs),
+                   evaluations=_once(s for part in parts for s in part.evaluations))
+
+
+def _of(entry: Experiment, profile: Profile) -> Needs:
+    """What an entry of the registry compares."""
+    evaluations = [spec for group in entry.evaluations(profile).values() for spec in group]
+    runs = [spec for group in entry.runs(profile).values() for spec in group]
+    return Needs(_once([*runs, *(s.run for s in evaluations if s.run is not None)]), _once(evaluations))
 
 
 def check(notebook: str, root: Path, profile: Profile) -> None:
@@ -103,7 +111,7 @@ def check(notebook: str, root: Path, profile: Profile) -> None:
         NotebookError: the notebook is missing or does not take its parameters.
     """
     for entry in REGISTRY.values():
-        if entry.notebook == notebook and entry.published not in published.names():
+        if entry.notebook == notebook and entry.published and entry.published not in published.names():
             raise ConfigError(f"{entry.id}: echolib/published/{entry.published}.csv is missing; transcribe {entry.number} "
                               "there, or correct the entry in echolib/reproduce/experiments.py")
     needs(notebook, profile)
@@ -138,8 +146,7 @@ def select(name: str | None, profile: Profile) -> Needs:
         ConfigError: no entry and no run or evaluation of the profile has that name.
     """
     if name in REGISTRY:
-        runs = _once(spec for group in REGISTRY[name].runs(profile).values() for spec in group)
-        return Needs(runs, needs(REGISTRY[name].notebook, profile).evaluations)
+        return Needs(_of(REGISTRY[name], profile).runs, needs(REGISTRY[name].notebook, profile).evaluations)
     parts = [needs(notebook, profile) for notebook in NOTEBOOKS]
     everything = Needs(_once(s for part in parts for run in part.runs for s in chain(run)),
                        _once(s for part in parts for s in part.evaluations))

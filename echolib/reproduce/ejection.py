@@ -111,15 +111,15 @@ def published_html() -> HTML:
     return HTML(html_table(caption, ("Method", "r", "|Bias|, points", "sd, points"), rows))
 
 
-def evaluations_html(results: Results, profile: str) -> HTML:
+def evaluations_html(evaluations: list[Evaluation], profile: str) -> HTML:
     """The footer: which evaluations, of which runs, on what, with which code."""
-    records = [e.record for e in results.all]
+    records = [e.record for e in evaluations]
     packages = ("echolib", "numpy", "python", "scipy", "torch")
     items = {"Profile": profile, "Evaluations": ", ".join(f"{r.key} ({r.spec.label})" for r in records),
              "Runs": ", ".join(sorted({r.spec.run.key for r in records if r.spec.run})),
              "Seeds": ", ".join(str(s) for s in sorted({r.spec.run.seed for r in records if r.spec.run})),
              "Frames": f"{sum(r.frames for r in records)} in {sum(r.studies for r in records)} videos, all networks together",
-             **origin_items([r.provenance for r in records], code_fingerprint(CODE), packages),
+             **origin_items([r.provenance for r in records], code_fingerprint(CODE[records[0].spec.kind]), packages),
              "Wall time": f"{sum(r.provenance.wall_seconds for r in records):.0f} s, training not counted"}
     body = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd>" for k, v in items.items())
     return HTML(f'<details class="echo-provenance"><summary>Where these numbers come from</summary><dl>{body}</dl></details>')

@@ -20,6 +20,7 @@ from echolib.config import ClipSpec, ModelName, Profile, RunSpec
 if TYPE_CHECKING:
     import pandas as pd
 
+    from echolib.reproduce.evaluations import EvaluationSpec
     from echolib.reproduce.ledger import Ledger
 
 Quantity = Literal["params_m", "gflops_per_frame", "gflops_single_pass"]
@@ -45,6 +46,25 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """What a claim compares, where that is not the Dice of a run's traced frames: a column of the studies of evaluations.
+
+    Attributes:
+        column: its name in an evaluation's ``studies``.
+        unit: of a difference.
+        factor: from the column to the unit.
+        decibels: compare 10 log10 of the column (an energy that varies by orders of magnitude between studies).
+        less: less of it is better.
+    """
+
+    column: str
+    unit: str
+    factor: float = 1.0
+    decibels: bool = False
+    less: bool = False
+
+
+@dataclass(frozen=True)
 class Claim:
     """A statement of the paper about an order.
 
@@ -54,6 +74,7 @@ class Claim:
         worse: the other group, or several: then it must hold against each.
         margin: Dice points that ``better`` may lie below and the claim still holds ("loses less than").
         every: turns the claim around: each of ``worse`` scores above ``better`` ("helps at every ratio").
+        measure: what is compared between groups of evaluations; None: the Dice of groups of runs.
     """
 
     text: str
@@ -61,6 +82,7 @@ class Claim:
     worse: str | tuple[str, ...]
     margin: float = 0.0
     every: bool = False
+    measure: Measure | None = None
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
@@ -103,7 +125,7 @@ class Experiment:
 
     Attributes:
         id, paper, number, title: what it is.
-        published: the CSV of ``echolib.published``.
+        published: the CSV of ``echolib.published``; "" where the paper prints no number there.
         notebook: the page's notebook, without suffix.
         groups: profile and seed -> the runs of that seed by group name.
         cells: profile -> every published cell.
@@ -113,6 +135,7 @@ class Experiment:
             ``scorecard.Cell``, one row a published cell. Takes the place of ``cells``.
         judge: claims that are not about the Dice of runs: ledger -> a table with columns claim, status, why. Takes the place
             of ``claims``.
+        evaluations: profile -> the evaluations that claims with a measure compare, by group name, one a seed.
         draws: id of the entry whose cells this one draws (a figure of a table's numbers has none of its own).
     """
 
@@ -128,6 +151,7 @@ class Experiment:
     rows: tuple[Row, ...] = ()
     measure: Callable[[Ledger], pd.DataFrame] | None = None
     judge: Callable[[Ledger], pd.DataFrame] | None = None
+    evaluations: Callable[[Profile], dict[str, list[EvaluationSpec]]] = lambda profile: {}
     draws: str = ""
 
     def runs(self, profile: Profile) -> dict[str, list[RunSpec]]:
@@ -358,4 +382,53 @@ RUN_TIME = Experiment(
     id="simlvseg_runtime", paper="simlvseg", number="Run time", title="time per frame", published="simlvseg_runtime",
     notebook="simlvseg_runtime", groups=lambda profile, seed: {}, cells=lambda profile: [], measure=_run_time)
 
-REGISTRY: dict[str, Experiment] = {e.id: e for e in (TABLE1, FIGURE5, FIGURE7, FIGURE8, TABLE2, TABLE3, RUN_TIME)}
+# -- Figures 6 and 9: pictures in the paper, claims on whole videos here -----------------------------------------------
+
+#: The frame-wise network that the paper's figures set against SimLVSeg.
+FRAMEWISE = "nnU-Net"
+#: Energy of the area curve above the heart beat's frequencies, see ``evaluation.consistency``.
+FLICKER = Measure("flicker", "dB less high-frequency energy", decibels=True, less=True)
+
+
+#: Presets of the phantom that stand for the challenging cases of Figure 6 -> their names in words, in the figure's order.
+CHALLENGES = {"foreshortening": "foreshortening", "poor_quality": "poor image quality", "effusion": "effusion",
+              "arrhythmia": "arrhythmia"}
+#: Mean Dice over all frames of a video, against exact masks.
+VIDEO_DICE = Measure("dice", "Dice points", factor=100.0)
+
+
+def on_preset(network: str, preset: str) -> str:
+    """The group name of a network on a preset, such as ``nnU-Net on effusion``."""
+    return f"{network} on {CHALLENGES.get(preset, preset)}"
+
+
+def _figure6_evaluations(profile: Profile) -> dict[str, list[EvaluationSpec]]:
+    from echolib.reproduce.challenging import needed  # it takes this module
+    return needed(profile)
+
+
+FIGURE6 = Experiment(
+    id="simlvseg_figure6", paper="simlvseg", number="Figure 6", title="Challenging cases", published="",
+    notebook="simlvseg_figure6", groups=lambda profile, seed: {}, cells=lambda profile: [], evaluations=_figure6_evaluations,
+    claims=tuple(Claim(f"SimLVSeg-3D scores above the frame-wise network on {words}", on_preset("SimLVSeg-3D", preset),
+                       on_preset(FRAMEWISE, preset), measure=VIDEO_DICE) for preset, words in CHALLENGES.items()),
+)
+
+
+def _figure9_evaluations(profile: Profile) -> dict[str, list[EvaluationSpec]]:
+    from echolib.reproduce.temporal import needed  # it takes this module
+    return needed(profile)
+
+
+FIGURE9 = Experiment(
+    id="simlvseg_figure9", paper="simlvseg", number="Figure 9", title="Temporal consistency", published="",
+    notebook="simlvseg_figure9", groups=lambda profile, seed: {}, cells=lambda profile: [], evaluations=_figure9_evaluations,
+    claims=(
+        Claim("Pre-training lowers the high-frequency energy of the area curve", "SimLVSeg-3D", "SimLVSeg-3D, no pre-training",
+              measure=FLICKER),
+        Claim("SimLVSeg-3D gives a smoother area curve than the frame-wise network", "SimLVSeg-3D", FRAMEWISE, measure=FLICKER),
+    ),
+)
+
+REGISTRY: dict[str, Experiment] = {e.id: e for e in (TABLE1, FIGURE5, FIGURE6, FIGURE7, FIGURE8, TABLE2, FIGURE9,
+                                                      RUN_TIME)}

@@ -18,7 +18,7 @@ from echolib.config import DataSpec, RunSpec
 from echolib.data.store import ClipStore
 from echolib.errors import ConfigError
 from echolib.reproduce import baseline, contents, evaluations, kept
-from echolib.reproduce.evaluations import Evaluation, EvaluationSpec
+from echolib.reproduce.evaluations import AnySpec, Evaluation
 from echolib.reproduce.kept import RECORD, WEIGHTS
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.records import read_record
@@ -83,8 +83,8 @@ def keep(workspace: Workspace, *, any_code: bool = False, say: Callable[[str], N
         if why:
             note(what, None, why)
             continue
-        tables = (pd.read_csv(folder / f"{name}.csv") for name in evaluations.TABLES)
-        one = Evaluation(evaluations.read_record(folder / "record.json"), *tables, folder)
+        tables = {name: pd.read_csv(folder / f"{name}.csv") for name in evaluations.TABLES[spec.kind]}
+        one = Evaluation(evaluations.read_record(folder / "record.json"), tables, folder)
         note(what, evaluations.keep(one, results, frames=spec.key in wanted["frames"]))
     if any(part.baseline for part in parts):
         why = _no_data(ledger, profile.echonet)
@@ -94,7 +94,7 @@ def keep(workspace: Workspace, *, any_code: bool = False, say: Callable[[str], N
     return done
 
 
-def _why_not(ledger: Ledger, spec: RunSpec | EvaluationSpec, folder: Path, any_code: bool, own) -> str:
+def _why_not(ledger: Ledger, spec: RunSpec | AnySpec, folder: Path, any_code: bool, own) -> str:
     """Why a result is not kept; "" when it is."""
     if not (folder / "record.json").is_file():
         return "not run yet"

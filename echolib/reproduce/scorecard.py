@@ -16,13 +16,14 @@ import pandas as pd
 
 from echolib.errors import RecordError
 from echolib.reproduce.counts import count
-from echolib.reproduce.experiments import Experiment, Printed
+from echolib.reproduce.evaluations import Evaluation, require
+from echolib.reproduce.experiments import Claim, Experiment, Measure, Printed
 from echolib.reproduce.kept import code_changed
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.pages import html_table
 from echolib.reproduce.provenance import Provenance, code_fingerprint
 from echolib.reproduce.records import Record, Score
-from echolib.reproduce.verdict import STATUSES, Verdict, all_verdict, count_verdict, value_verdict
+from echolib.reproduce.verdict import DICE, STATUSES, Scale, Verdict, all_verdict, count_verdict, value_verdict
 
 #: Published column -> (heading, phase of a record's scores).
 DICE_COLUMNS = {"dsc_overall": ("Dice, all", "overall"), "dsc_middle": ("Dice, middle", "middle"), "dsc_es": ("Dice, ES", "ES"),
@@ -92,19 +93,50 @@ def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
     """Each claim of the experiment with its verdict: columns claim, status, why."""
     if experiment.judge is not None:
         return experiment.judge(ledger)
-    runs, rows, quotable = experiment.runs(ledger.workspace.profile), [], ledger.workspace.profile.quotable
-    named = {name for claim in experiment.claims for pair in claim.pairs for name in pair}
-    scores = {name: [ledger.scores(spec) for spec in runs[name]] for name in named if name in runs}
+    profile, rows = ledger.workspace.profile, []
+    runs, evaluations, known = experiment.runs(profile), experiment.evaluations(profile), {}
     for claim in experiment.claims:
-        missing = sorted({name for pair in claim.pairs for name in pair} - scores.keys())
+        groups = evaluations if claim.measure else runs
+        named = list(dict.fromkeys(name for pair in claim.pairs for name in pair))
+        missing = sorted(set(named) - groups.keys())
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            verdict = Verdict("undecided", f"profile {ledger.workspace.profile.name!r} does not run {missing[0]}{more}")
+            verdict = Verdict("undecided", f"profile {profile.name!r} does not run {missing[0]}{more}")
         else:
-            verdict = all_verdict([(f"{b} against {w}", scores[b], scores[w]) for b, w in claim.pairs], quotable=quotable,
-                                  margin=claim.margin)
+            for name in named:
+                if (name, claim.measure) not in known:
+                    known[name, claim.measure] = (study_scores(require(ledger, groups[name]), claim.measure) if claim.measure
+                                                  else [ledger.scores(spec) for spec in groups[name]])
+            tables = {name: known[name, claim.measure] for name in named}
+            verdict = _verdict(claim, tables, profile.quotable)
         rows.append({"claim": claim.text, "status": verdict.status, "why": verdict.why})
     return pd.DataFrame(rows, columns=["claim", "status", "why"])
+
+
+def study_scores(group: list[Evaluation], measure: Measure) -> list[pd.DataFrame]:
+    """A measure of each study as a score of which more is better, in the columns that a verdict takes; one table a seed."""
+    out = []
+    for one in group:
+        value = one.studies[measure.column].astype(float)
+        value = 10 * np.log10(value.where(value > 0)) if measure.decibels else value
+        out.append(one.studies[["study", "patient"]].assign(frame=0, phase="", score=-value if measure.less else value))
+    return out
+
+
+def _verdict(claim: Claim, tables: dict[str, list[pd.DataFrame]], quotable: bool) -> Verdict:
+    """The verdict of a claim from the scores of its groups."""
+    scale, told = DICE, ""
+    if claim.measure is not None:  # a study on which nothing was outlined has no area curve, so no value on that side
+        scale = Scale("score", claim.measure.factor, claim.measure.unit)
+        lost = {study for group in tables.values() for table in group for study in table.study[table.score.isna()]}
+        tables = {name: [table[~table.study.isin(lost)] for table in group] for name, group in tables.items()}
+        told = f"; without {len(lost)} stud{'ies' if len(lost) > 1 else 'y'} that lack{'' if len(lost) > 1 else 's'} a value" \
+            if lost else ""
+        if not all(len(table) for group in tables.values() for table in group):
+            return Verdict("undecided", "no study has a value on both sides")
+    pairs = [(f"{b} against {w}", tables[b], tables[w]) for b, w in claim.pairs]
+    found = all_verdict(pairs, quotable=quotable, margin=claim.margin, scale=scale)
+    return Verdict(found.status, found.why + told)
 
 
 def over_seeds(scores: list[Score]) -> tuple[float, float, float]:

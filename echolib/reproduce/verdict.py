@@ -48,6 +48,18 @@ class Verdict:
     why: str
 
 
+@dataclass(frozen=True)
+class Scale:
+    """What the tables of scores that are compared hold: the column, the factor to the shown unit, and that unit."""
+
+    column: str = "dice"
+    factor: float = 100.0
+    unit: str = "Dice points"
+
+
+DICE = Scale()
+
+
 def count_verdict(published: float, ours: float, decimals: int) -> Verdict:
     """Compare a count with the printed one, at the printed number of decimals."""
     if round(ours, decimals) == round(published, decimals):
@@ -79,29 +91,32 @@ def value_verdict(published: tuple[float, float, float], ours: tuple[float, floa
 
 
 def order_verdict(better: list[pd.DataFrame], worse: list[pd.DataFrame], *, quotable: bool, margin: float = 0.0,
-                  alpha: float = 0.05) -> Verdict:
+                  alpha: float = 0.05, scale: Scale = DICE) -> Verdict:
     """Does ``better`` score above ``worse``?
 
     Args:
-        better: per-frame scores (columns study, patient, frame, dice), one table per seed.
+        better: per-frame scores (columns study, patient, frame, phase and that of ``scale``), one table per seed. More is
+            better.
         worse: the same for the other side; seed by seed in the same order.
         quotable: may the profile's numbers be quoted as results at all?
-        margin: Dice points that ``better`` may lie below ``worse`` and the claim still holds.
+        margin: how far, in the scale's unit, ``better`` may lie below ``worse`` and the claim still holds.
         alpha: level of the tests.
+        scale: what is compared.
 
     Returns:
         holds / does not hold when the profile may be quoted, there are at least ``MIN_SEEDS`` seeds, the seeds agree and
-        the paired Wilcoxon test over patients (Dice averaged over seeds) gives p < alpha; else undecided.
+        the paired Wilcoxon test over patients (scores averaged over seeds) gives p < alpha; else undecided.
     """
-    gaps = np.array([100 * (b.dice.mean() - w.dice.mean()) for b, w in zip(better, worse, strict=True)])
-    seen = f"difference {gaps.mean():+.2f} Dice points over {len(gaps)} seed{'s' if len(gaps) > 1 else ''}"
+    column = scale.column
+    gaps = scale.factor * np.array([b[column].mean() - w[column].mean() for b, w in zip(better, worse, strict=True)])
+    seen = f"difference {gaps.mean():+.2f} {scale.unit} over {len(gaps)} seed{'s' if len(gaps) > 1 else ''}"
     shifted = gaps + margin
     if margin:
         seen += f", allowed {-margin:+.2f}"
     if not quotable or len(gaps) < MIN_SEEDS:
         return Verdict("undecided", f"{seen}; {_too_few(len(gaps), quotable)}")
-    lifted = _seed_mean(better).assign(dice=lambda t: t.dice + margin / 100)
-    p = paired_test(lifted, _seed_mean(worse)).p_value
+    lifted = _seed_mean(better, scale).assign(**{column: lambda t: t[column] + margin / scale.factor})
+    p = paired_test(lifted, _seed_mean(worse, scale), column).p_value
     told = f"paired Wilcoxon over patients p = {p:.2g}"
     sign = _agreed(shifted, alpha)
     if p < alpha and sign:
@@ -111,28 +126,29 @@ def order_verdict(better: list[pd.DataFrame], worse: list[pd.DataFrame], *, quot
 
 
 def all_verdict(pairs: list[tuple[str, list[pd.DataFrame], list[pd.DataFrame]]], *, quotable: bool,
-                margin: float = 0.0) -> Verdict:
+                margin: float = 0.0, scale: Scale = DICE) -> Verdict:
     """Do several orders hold together?
 
     Args:
         pairs: (what is compared, scores of the side that must be better, scores of the other), see :func:`order_verdict`.
         quotable: may the profile's numbers be quoted as results at all?
-        margin: as in :func:`order_verdict`.
+        margin, scale: as in :func:`order_verdict`.
 
     Returns:
         holds when every order holds; does not hold when one is reversed at 0.05 divided by their number; else undecided.
     """
     if len(pairs) == 1:
-        return order_verdict(*pairs[0][1:], quotable=quotable, margin=margin)
-    found = [(name, order_verdict(b, w, quotable=quotable, margin=margin)) for name, b, w in pairs]
+        return order_verdict(*pairs[0][1:], quotable=quotable, margin=margin, scale=scale)
+    found = [(name, order_verdict(b, w, quotable=quotable, margin=margin, scale=scale)) for name, b, w in pairs]
     for name, better, worse in pairs:
-        strict = order_verdict(better, worse, quotable=quotable, margin=margin, alpha=0.05 / len(pairs))
+        strict = order_verdict(better, worse, quotable=quotable, margin=margin, alpha=0.05 / len(pairs),
+                               scale=scale)
         if strict.status == "does not hold":
             return Verdict("does not hold", f"{name}: {strict.why} (below 0.05 / {len(pairs)})")
     holding = sum(v.status == "holds" for _, v in found)
     if holding == len(found):
-        return Verdict("holds", f"all {len(found)} comparisons hold; the closest, {_closest(pairs)}")
-    hardest = _closest(pairs, only=found)
+        return Verdict("holds", f"all {len(found)} comparisons hold; the closest, {_closest(pairs, scale)}")
+    hardest = _closest(pairs, scale, only=found)
     return Verdict("undecided", f"{holding} of {len(found)} comparisons hold; the hardest, {hardest}: {dict(found)[hardest].why}")
 
 
@@ -143,7 +159,7 @@ def seeds_to_decide(gaps: np.ndarray, power: float = 0.8, alpha: float = 0.05) -
     mean seen, at the standard deviation seen, with the given power. Rough: the deviation itself is known from few seeds.
 
     Args:
-        gaps: (seeds,) differences in Dice points, at least two.
+        gaps: (seeds,) differences in any unit, at least two.
     """
     mean, sd = float(np.mean(gaps)), float(np.std(gaps, ddof=1))
     if mean == 0:
@@ -174,14 +190,14 @@ def _too_few(seeds: int, quotable: bool) -> str:
     return f"at least {MIN_SEEDS} seeds are needed" if quotable else "this profile only proves that the path works"
 
 
-def _closest(pairs: list, only: list | None = None) -> str:
+def _closest(pairs: list, scale: Scale, only: list | None = None) -> str:
     """The comparison with the smallest difference, of those in ``only`` that do not hold."""
     open_ = {name for name, v in only if v.status != "holds"} if only else {name for name, *_ in pairs}
-    gap = {name: np.mean([b.dice.mean() - w.dice.mean() for b, w in zip(better, worse, strict=True)])
+    gap = {name: np.mean([b[scale.column].mean() - w[scale.column].mean() for b, w in zip(better, worse, strict=True)])
            for name, better, worse in pairs if name in open_}
     return min(gap, key=gap.get)
 
 
-def _seed_mean(tables: list[pd.DataFrame]) -> pd.DataFrame:
+def _seed_mean(tables: list[pd.DataFrame], scale: Scale) -> pd.DataFrame:
     keys = ["study", "patient", "frame", "phase"]
-    return pd.concat(tables).groupby(keys, as_index=False)["dice"].mean()
+    return pd.concat(tables).groupby(keys, as_index=False)[scale.column].mean()
