@@ -166,7 +166,8 @@ def main() -> None:
     checks = {"every sound clip is done": done == good, "every damaged one is refused": len(rows) - len(done) == len(bad),
               "every done clip has all its files": whole == done, "nothing else lies there": not strays,
               "the exit status says that some failed": status == (1 if bad else 0), "one line a clip": len(memory) == chosen.n}
-    notes = [f"{chosen.n} clips of {chosen.frames[0]} to {chosen.frames[1]} frames, 112 x 112 px: {len(done)} done, "
+    network = "the packaged weights" if chosen.weights is None else f"weights of {Path(chosen.weights).name}"
+    notes = [f"{network}; {chosen.n} clips of {chosen.frames[0]} to {chosen.frames[1]} frames, 112 x 112 px: {len(done)} done, "
              f"{len(rows) - len(done)} refused: " + "; ".join(f"{count} x {text}" for text, count in sorted(errors.items()))]
     notes += [f"{what}: {'yes' if held else 'NO'}" for what, held in checks.items()]
     picked = [tenth, chosen.n // 4, half, 3 * chosen.n // 4, chosen.n]
