@@ -25,12 +25,18 @@ from echolib.clinic.weights import load_segmenter, save_segmenter
 from echolib.data.video import write_avi, write_mp4
 from echolib.phantom.clip import simulate
 from echolib.phantom.presets import draw
-from tests.robustness.children import content, end, start
+from tests.robustness import children
+from tests.robustness.children import content, start
 
 #: How the command ends: all clips done; killed; stopped by Ctrl-C.
 DONE, KILLED, STOPPED = 0, -signal.SIGKILL, 130
 NAMES = ("one", "two")
+PATIENCE_S = 300.0  # the command computes: on a machine that others use it may take minutes
 OUTPUTS = {"report.html", "summary.json", "beats.csv", "area.csv", "overlay.mp4", "masks.nii.gz"}
+
+
+def end(child: int) -> int:
+    return children.end(child, PATIENCE_S)
 
 
 def command(folder: Path, out: Path, *words: str) -> None:
