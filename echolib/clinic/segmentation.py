@@ -27,8 +27,8 @@ DISPLAY_HEIGHT = 400
 MOST_EF_ERROR = 8.0
 #: Grey level to which the 95th percentile of the cone's non-black pixels is brought: that of EchoNet-like clips.
 BRIGHTNESS = 110.0
-#: Clips of F frames per pass: a GPU likes many; on a processor more than two cost memory and save no time.
-PER_PASS, PER_PASS_GPU = 2, 8
+#: Clips of F frames per pass: a GPU likes many; on a processor every further one takes 100 MB and more.
+PER_PASS, PER_PASS_GPU = 1, 8
 #: A clip without a whole beat still shows a contraction when its area changes by this share.
 LEAST_CHANGE = 0.1
 
