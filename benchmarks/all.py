@@ -5,7 +5,8 @@ Command:  python benchmarks/all.py            (`make bench`)
 Needs:    nothing; a machine that does nothing else, or the records say that it was busy
 Takes:    under 10 minutes on 2 quiet cores
 Prints:   what each prints, then the table; rows that need a GPU and have no record say so and show their command
-Writes:   results/benchmarks/<name>-<device>.json, one a benchmark. engine_equivalence.py, whole trainings, is not among them
+Writes:   results/benchmarks/<name>-<device>.json, one a benchmark. engine_equivalence.py, whole trainings, and segment_cohort.py,
+          500 clips, are not among them
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from echolib.clinic.folders import clear_remains
 from echolib.clinic.outputs import summary, write_outputs
 from echolib.clinic.reading import open_clip
 from echolib.clinic.segmentation import segment
@@ -53,6 +54,7 @@ def segment_files(clips: Sequence[Path], out: Path, segmenter: Segmenter, *, ano
         OSError: ``out`` cannot be written; this does stop the run, as it would strike every clip.
     """
     out.mkdir(parents=True, exist_ok=True)
+    clear_remains(out / "cohort.csv")
     names = clip_names(clips, anonymous)
     rows: list[Row] = []
     for number, (path, name) in enumerate(zip(clips, names, strict=True), start=1):

@@ -59,15 +59,17 @@ def _placed(temporary: Path, target: Path) -> bool:
 
 
 def clear_remains(target: Path) -> None:
-    """Remove temporary folders of processes that are gone, and put an old folder back that lost its name halfway."""
+    """Remove temporary folders and files of processes that are gone; put an old folder back that lost its name halfway."""
     pattern = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.(part|old)")
     for path in target.parent.iterdir():
         match = pattern.fullmatch(path.name)
         if match and not _alive(int(match[1])):
             if match[2] == "old" and not target.exists():
                 os.rename(path, target)
-            else:
+            elif path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _alive(pid: int) -> bool:

@@ -19,6 +19,7 @@ from echolib.errors import DataError
 from echolib.evaluation.consistency import area_spectrum
 from echolib.evaluation.ejection import Beat, disk_volumes, ejection_fraction, find_beats
 from echolib.evaluation.inference import segment_video
+from echolib.training.predict import resolve_device
 
 #: Highest picture kept for looking at, px: enough for a contour to be judged, little enough for a thousand frames.
 DISPLAY_HEIGHT = 400
@@ -26,13 +27,15 @@ DISPLAY_HEIGHT = 400
 MOST_EF_ERROR = 8.0
 #: Grey level to which the 95th percentile of the cone's non-black pixels is brought: that of EchoNet-like clips.
 BRIGHTNESS = 110.0
+#: Clips of F frames per pass: a GPU likes many; on a processor every further one takes 100 MB and more.
+PER_PASS, PER_PASS_GPU = 1, 8
 #: A clip without a whole beat still shows a contraction when its area changes by this share.
 LEAST_CHANGE = 0.1
 
 
 def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spacing_mm: float = math.nan, *,
             weights: Segmenter | str | Path | None = None, name: str = "clip", device: str = "auto",
-            batch: int = 4) -> Segmentation:
+            batch: int | None = None) -> Segmentation:
     """Find the left ventricle on every frame of an apical clip, and from it the beats and the ejection fraction.
 
     Args:
@@ -43,7 +46,7 @@ def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spa
         weights: a loaded network, or what :func:`~echolib.clinic.weights.load_segmenter` takes.
         name: what reports call the clip.
         device: where the network runs.
-        batch: clips of F frames per pass.
+        batch: clips of F frames per pass; None: as many as suit the device.
 
     Raises:
         DataError: not a clip, a frame rate or spacing that cannot be, or no ultrasound cone in it.
@@ -75,8 +78,10 @@ def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spa
     gain = BRIGHTNESS / np.percentile(lit, 95)
     seen = cv2.convertScaleAbs(frames.reshape(len(frames), -1), alpha=float(gain)).reshape(*frames.shape, 1)
     order = _there_and_back(len(seen), segmenter.frames * segmenter.period)
+    place = resolve_device(device)
     probabilities = segment_video(segmenter.model, seen[order] if len(order) > len(seen) else seen, segmenter.frames,
-                                  segmenter.period, batch=batch, device=device, size=segmenter.size, overlap=True)[:len(seen)]
+                                  segmenter.period, batch=batch or (PER_PASS_GPU if place.type == "cuda" else PER_PASS),
+                                  device=place, size=segmenter.size, overlap=True)[:len(seen)]
     probabilities, masks = clean(probabilities, fps)
 
     scale = to_frame[0, 0]  # network px per px of the clip

@@ -141,6 +141,36 @@ def overlapping_windows(length: int, frames: int, period: int) -> tuple[np.ndarr
     return np.stack(indices).astype(np.int64), np.stack(weights).astype(np.float32)
 
 
+def reaching_windows(length: int, frames: int, period: int, reach: int) -> tuple[np.ndarray, np.ndarray]:
+    """The fewest windows in which every frame has its ``reach`` neighbours on either side, for a network that sees no farther.
+
+    As :func:`overlapping_windows`, but windows begin every F - 2 ``reach`` frames of a sequence, the first ``reach`` before
+    its start, and beyond the ends the first and last frame are repeated.
+
+    Returns:
+        ``(indices, weights)``, both ``(W, F)``: frame numbers, int64; and weights, float32: 1 for frames that have their
+        neighbours in the window, 0 for those that are only neighbours.
+
+    Raises:
+        DataError: a count is below 1, ``reach`` is negative, or a window is all neighbours.
+    """
+    _room(length, 0, frames, period)
+    step = frames - 2 * reach
+    if reach < 0 or step < 1:
+        raise DataError("windows too short for what the network sees", value=f"{frames} frames, reach {reach}",
+                        expected="more than twice the reach, which is 0 or more")
+    place = np.arange(frames)
+    own = (place >= reach) & (place < frames - reach)
+    indices, weights = [], []
+    for offset in range(min(period, length)):
+        held = -(-(length - offset) // period)
+        for start in range(-reach, held - reach, step):
+            wanted = start + place
+            indices.append(offset + np.clip(wanted, 0, held - 1) * period)
+            weights.append(own & (wanted < held))
+    return np.stack(indices).astype(np.int64), np.stack(weights).astype(np.float32)
+
+
 def masked_positions(frames: int, ratio: float, rng: np.random.Generator,
                      counts: Literal["masked", "kept"] = "masked") -> np.ndarray:
     """Which frames of a clip are blanked (SimLVSeg, temporal masking).

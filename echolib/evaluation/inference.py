@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from echolib.config import RunSpec
 from echolib.data.augment import normalise, to_float
-from echolib.data.clips import overlapping_windows, window_indices
+from echolib.data.clips import overlapping_windows, reaching_windows, window_indices
 from echolib.data.store import ClipStore
 from echolib.errors import DataError
 from echolib.evaluation.metrics import dice, surface_distances
@@ -96,7 +97,8 @@ def segment_videos(model: nn.Module, videos: Iterable[np.ndarray], frames: int, 
         batch: windows per pass. On a CPU a network of 3-D convolutions still takes them one by one, which is faster there.
         device: torch device; ``auto`` is the GPU where there is one.
         size: height and width that the model takes, px.
-        overlap: let windows overlap by half and mirror the ends, for twice the work: smoother, and surer at the ends.
+        overlap: let windows overlap by half and mirror the ends, for twice the work: smoother, and surer at the ends. A network
+            that says how many neighbours of a frame it sees (``reach``) gets windows that overlap by those alone.
         precision: ``bfloat16`` autocast, ``float32``, or ``auto``: bfloat16 where the device multiplies in it.
         masks: give ``probability >= 0.5`` instead: less is copied from the device and kept.
         compiled: ``torch.compile`` the network: worth its half minute or more on a GPU for a cohort, not for a clip. An
@@ -111,7 +113,9 @@ def segment_videos(model: nn.Module, videos: Iterable[np.ndarray], frames: int, 
     """
     device = resolve_device(device)
     network = _Network(model, device, precision, compiled)
-    arriving = _read_ahead(_batches(videos, frames, period, batch, size, overlap, masks, fill=compiled))
+    reach = getattr(model, "reach", None)
+    windows = partial(_windows, frames=frames, period=period, overlap=overlap, reach=reach)
+    arriving = _read_ahead(_batches(videos, windows, batch, size, masks, fill=compiled))
     open_videos: list[_Video] = []
     was_training = model.training
     model.eval()
@@ -158,8 +162,8 @@ class _Batch:
     places: list[tuple[_Video, np.ndarray, np.ndarray]]
 
 
-def _batches(videos: Iterable[np.ndarray], frames: int, period: int, batch: int, size: int, overlap: bool, masks: bool,
-             fill: bool) -> Iterator[_Batch]:
+def _batches(videos: Iterable[np.ndarray], windows_of: Callable[[int], tuple[np.ndarray, np.ndarray]], batch: int, size: int,
+             masks: bool, fill: bool) -> Iterator[_Batch]:
     """Windows of all videos, ``batch`` at a time; videos with another number of channels begin a batch of their own."""
     clips: list[np.ndarray] = []
     places: list[tuple[_Video, np.ndarray, np.ndarray]] = []
@@ -168,7 +172,7 @@ def _batches(videos: Iterable[np.ndarray], frames: int, period: int, batch: int,
         if clips and clips[0].shape[-1] != video.shape[-1]:
             yield _packed(clips, places, batch if fill else 0)
             clips, places = [], []
-        windows, weights = _windows(len(video), frames, period, overlap)
+        windows, weights = windows_of(len(video))
         one = _open(len(video), windows, weights, size, masks)
         for window, share in zip(windows, weights, strict=True):
             clips.append(np.where((window >= 0)[:, None, None, None], video[np.maximum(window, 0)], np.uint8(0)))
@@ -185,7 +189,9 @@ def _packed(clips: list[np.ndarray], places: list, fill: int) -> _Batch:
     return _Batch(torch.from_numpy(np.stack([*clips, *black])), places)
 
 
-def _windows(length: int, frames: int, period: int, overlap: bool) -> tuple[np.ndarray, np.ndarray]:
+def _windows(length: int, frames: int, period: int, overlap: bool, reach: int | None) -> tuple[np.ndarray, np.ndarray]:
+    if overlap and reach is not None and frames > 2 * reach:
+        return reaching_windows(length, frames, period, reach)
     if overlap:
         return overlapping_windows(length, frames, period)
     windows = window_indices(length, frames, period)

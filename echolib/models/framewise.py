@@ -13,7 +13,12 @@ class Wrapped2D(nn.Module):
 
     Args:
         network: 2-D network, ``(N, 3, Y, X)`` -> ``(N, out, Y, X)``, with attributes ``head`` and ``unused``.
+
+    Attributes:
+        reach: how many frames before and after a frame change its logits; None: all of the clip's.
     """
+
+    reach: int | None = None
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -29,6 +34,8 @@ class Wrapped2D(nn.Module):
 
 class FrameWise(Wrapped2D):
     """Fold the frames into the batch, segment, unfold."""
+
+    reach = 0
 
     def forward(self, clip: Tensor) -> Tensor:
         """``(B, 3, F, H, W)`` normalised -> logits ``(B, out, F, H, W)``."""

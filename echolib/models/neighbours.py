@@ -18,6 +18,8 @@ from echolib.models.framewise import Wrapped2D
 class WithNeighbours(Wrapped2D):
     """Stack every frame with its two neighbours, segment, unfold."""
 
+    reach = 1
+
     def forward(self, clip: Tensor) -> Tensor:
         """``(B, 3, F, H, W)`` normalised, three equal channels -> logits ``(B, out, F, H, W)``."""
         batch, _, frames, height, width = map(int, clip.shape)

@@ -108,10 +108,12 @@ TARGETS = (
     Target("read a clip, one core", "store_read", "cpu", "clip", 50),
     Target("fine-tuning a narrow SimLVSeg-3D, data to updated weights, on the processor", "train_step", "cpu", "train"),
     Target("phantom clip on one core", "phantom_speed", "cpu", "clip", None, "at most 4 s per clip of 175 frames"),
+    Target("growth of memory while one command segments 500 clips", "segment_cohort", "cpu", "slope", None,
+           "less than 2 MB per 100 clips"),
 )
 #: Generated parts of the page.
 PARTS = ("speed_targets.md", "speed_growth.md", "speed_rows.md", "speed_machines.md")
-#: Benchmarks whose record of the CPU the page cannot do without.
+#: Benchmarks whose record of the CPU the page cannot do without, and which `make bench` runs.
 NEEDED = ("growth", "inference", "phantom_speed", "read_augment", "runtime_per_frame", "store_read", "train_step")
 
 

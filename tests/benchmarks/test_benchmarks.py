@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 import torch
 
 from benchmarks import all as table
-from benchmarks import record, reference, roofline
+from benchmarks import record, reference, roofline, segment_cohort
+from echolib.clinic.reading import open_clip
 from echolib.data import echonet
 from echolib.data.augment import normalise, to_float
 from echolib.data.video import read_video
+from echolib.errors import DataError
 from echolib.evaluation.inference import segment_video
 from echolib.losses import dice_frame
 from echolib.models import build
@@ -99,7 +102,27 @@ def test_the_table_shows_what_is_missing():
     assert any(f"not yet measured (no GPU here): {command}" in line[1] for line in lines)
 
 
+def test_the_slope_of_memory_leaves_the_warm_up_out():
+    assert segment_cohort.slope([500.0] * 10 + [1000 + 0.05 * k for k in range(40)]) == pytest.approx(5.0)
+
+
+def test_a_watched_command_gives_a_number_a_line():
+    program = "import time\nfor k in range(3):\n print(f'[{k}/3] clip\\nother', flush=True); time.sleep(0.3)\nraise SystemExit(3)"
+    memory, seconds, status = segment_cohort.watched([sys.executable, "-c", program], {})
+    assert len(memory) == len(seconds) == 3 and min(memory) > 1 and status == 3
+
+
+def test_the_clips_of_the_cohort_are_sound_or_damaged_as_they_say(tmp_path):
+    inputs, bad = segment_cohort.lay_out(tmp_path / "in", 60, 8, 9)
+    assert len(inputs) == 60 and len(bad) == 3
+    kinds = {open_clip(path).kind for path in inputs if path not in bad}
+    assert kinds == {"video", "nifti", "npy", "dicom"}
+    for path in bad:
+        with pytest.raises(DataError, match=path.name[:5]):
+            list(open_clip(path))
+
+
 def test_every_header_is_a_contract():
-    for path in (record.ROOT / "benchmarks" / f"{name}.py" for name in (*NEEDED, "all", "roofline")):
+    for path in (record.ROOT / "benchmarks" / f"{name}.py" for name in (*NEEDED, "all", "roofline", "segment_cohort")):
         head = path.read_text().split('"""')[1]
         assert all(f"{word}:" in head for word in ("Command", "Needs", "Takes", "Prints")), path.name

@@ -7,7 +7,9 @@ import gzip
 import json
 import re
 
+import av
 import cv2
+import nibabel
 import numpy as np
 import pytest
 
@@ -76,6 +78,40 @@ def test_nothing_planted_reaches_any_output(tmp_path, burnt, capsys):
         assert_clean(str(file.relative_to(tmp_path / "out")).encode(), "a file name")
     assert_clean("".join(capsys.readouterr()).encode(), "the log")
     assert json.loads((tmp_path / "out" / "clip-001" / "summary.json").read_text())["clip"] == "clip-001"
+
+
+def _nifti_of(path, video: np.ndarray) -> None:
+    image = nibabel.Nifti1Image(np.ascontiguousarray(video.transpose(2, 1, 0)[:, :, None]), np.eye(4))
+    image.header.set_zooms((0.8, 0.8, 1.0, 0.02))
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["descrip"], image.header["aux_file"], image.header["db_name"] = b"DOE JANE 19610203", b"20240517", b"MRN774411"
+    nibabel.save(image, path)
+
+
+def _mp4_of(path, video: np.ndarray) -> None:
+    with av.open(str(path), "w", format="mp4") as container:
+        container.metadata["title"], container.metadata["comment"] = "DOE JANE", "MRN774411 19610203 St. Elsewhere"
+        stream = container.add_stream("libx264", rate=50, options={"crf": "12"})
+        stream.height, stream.width, stream.pix_fmt = *video.shape[1:3], "yuv420p"
+        for frame in video:
+            rgb = np.ascontiguousarray(np.repeat(frame[..., None], 3, -1))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, format="rgb24")))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize(("name", "write"), [("DOE_JANE_19610203.nii.gz", _nifti_of), ("DOE_JANE_19610203.mp4", _mp4_of)])
+def test_nothing_planted_in_the_header_of_another_format_does(tmp_path, capsys, name, write):
+    path = tmp_path / "in" / name
+    path.parent.mkdir()
+    write(path, beating(50)[0])
+    assert any(b"DOE JANE" in part and b"MRN774411" in part for part in unpacked(path.read_bytes())), "planted"
+    rows = segment_files([path], tmp_path / "out", stand_in(), anonymous=True)
+    assert not rows[0].failed
+    written = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    assert len(written) == 7
+    for file in written:
+        assert_clean(file.read_bytes(), file.name)
+    assert_clean("".join(capsys.readouterr()).encode(), "the log")
 
 
 def test_every_picture_is_black_outside_the_cone(tmp_path, burnt):

@@ -167,3 +167,22 @@ def test_a_mirrored_window_by_hand():
     indices, weights = clips.overlapping_windows(6, 4, 1)
     assert indices.tolist() == [[1, 0, 1, 2], [1, 2, 3, 4], [3, 4, 5, 4]]
     assert weights.tolist() == [[0, 2, 2, 1], [1, 2, 2, 1], [1, 2, 2, 0]]
+
+
+@pytest.mark.parametrize(("length", "frames", "period", "reach"), [(30, 16, 1, 1), (1, 4, 1, 1), (64, 16, 2, 0), (50, 9, 5, 3)])
+def test_in_a_reaching_window_every_frame_has_its_neighbours(length, frames, period, reach):
+    indices, weights = clips.reaching_windows(length, frames, period, reach)
+    assert np.array_equal(np.bincount(indices[weights > 0], minlength=length), np.ones(length)), "each frame once"
+    for row, weight in zip(indices, weights, strict=True):
+        for place in np.flatnonzero(weight):
+            last = length - 1 - (length - 1 - row[place]) % period
+            around = row[place] + period * np.arange(-reach, reach + 1)
+            assert np.array_equal(row[place - reach:place + reach + 1], np.clip(around, row[place] % period, last))
+
+
+def test_a_reaching_window_by_hand():
+    indices, weights = clips.reaching_windows(5, 4, 1, 1)
+    assert indices.tolist() == [[0, 0, 1, 2], [1, 2, 3, 4], [3, 4, 4, 4]]
+    assert weights.tolist() == [[0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 0, 0]]
+    with pytest.raises(DataError, match="2 frames, reach 1"):
+        clips.reaching_windows(5, 2, 1, 1)

@@ -187,6 +187,15 @@ def test_overlapping_windows_agree_where_a_network_sees_each_frame_alone():
     np.testing.assert_allclose(plain, twice, atol=1e-6)
 
 
+@pytest.mark.parametrize("frames", [16, 4, 3])
+def test_a_network_that_sees_its_neighbours_gives_on_windows_what_it_gives_on_the_whole_video(frames):
+    model = build("nnunet25d", width=0.05, frames=frames, size=32, seed=0).eval()
+    video = np.random.default_rng(0).integers(0, 255, (37, 32, 32, 1), dtype=np.uint8)
+    whole = segment_video(model, video, 37, 1, size=32, device="cpu", precision="float32")
+    found = segment_video(model, video, frames, 1, size=32, device="cpu", precision="float32", overlap=True)
+    np.testing.assert_allclose(found, whole, atol=1e-5)
+
+
 @settings(max_examples=15, deadline=None)
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=5), frames=st.sampled_from([1, 4, 16]),
        period=st.integers(1, 3), batch=st.integers(1, 7), overlap=st.booleans())
