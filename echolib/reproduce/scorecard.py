@@ -163,10 +163,14 @@ def chip(status: str, why: str = "") -> str:
     return f'<span class="echo-chip echo-{kind}" title="{html.escape(why, quote=True)}">{html.escape(status)}</span>'
 
 
-def scorecard_html(experiment: Experiment, ledger: Ledger, source: str = "EchoNet-Dynamic") -> str:
+def scorecard_html(experiment: Experiment, ledger: Ledger, source: str = "EchoNet-Dynamic", resampled: str = "patients") -> str:
     """The scorecard as an HTML table: published value, ours under it, status under that.
 
-    ``source`` is the data set that the published Dice was measured on.
+    Args:
+        experiment: the table.
+        ledger: of the profile.
+        source: the data set that the published Dice was measured on.
+        resampled: what our intervals resample.
     """
     table, profile = cells(experiment, ledger), ledger.workspace.profile
     headings = {k: v[0] for k, v in (DICE_COLUMNS | COUNT_COLUMNS).items()}
@@ -179,10 +183,10 @@ def scorecard_html(experiment: Experiment, ledger: Ledger, source: str = "EchoNe
     seeds = f", mean over {len(profile.seeds)} seeds" if len(profile.seeds) > 1 else ""
     apart = ("" if profile.echonet.phantom is None else
              " The two Dice lines are different experiments and are not to be subtracted.")
+    counts = "; counts are of the full-width network" if set(COUNT_COLUMNS) & set(table.column) else ""
     legend = ('<p class="echo-legend"><span class="echo-published">First line, bold:</span> published, on '
-               f'{html.escape(source)}, 95 % interval as printed. <span class="echo-ours">Second line, blue:</span> this book, '
-               f"on {html.escape(data)}{seeds}, 95 % interval, patients resampled; counts are of the full-width "
-               f"network.{apart}</p>")
+              f'{html.escape(source)}, 95 % interval as printed. <span class="echo-ours">Second line, blue:</span> this book, '
+              f"on {html.escape(data)}{seeds}, 95 % interval, {resampled} resampled{counts}.{apart}</p>")
     caption = f"{experiment.number} of the SimLVSeg paper: every published cell, ours beneath it, and what may be said of it"
     return legend + html_table(caption, ("Method", *columns.values()), rows, "echo-scorecard echo-sortable")
 

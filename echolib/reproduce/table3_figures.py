@@ -97,7 +97,7 @@ def readings_figure(table: pd.DataFrame) -> Figure:
     axis.set_yticks(range(len(names)), names)
     axis.set(xlabel="Dice (%)", ylim=(len(names) - 0.5, -0.5))
     axis.grid(axis="x", color="#dddddd", lw=0.6)
-    axis.legend(frameon=False, fontsize=8, loc="best")
+    axis.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     return figure
 
 
@@ -149,7 +149,7 @@ def shift_figure(ledger: Ledger, results: Results, run: RunSpec) -> tuple[Figure
     for phase in ("ED", "ES"):
         place = int(np.flatnonzero(cycle.phases == phase)[0])
         pictures.append(_drawn(cycle.clip[place], found[place], cycle.masks[place]))
-    figure, axes = plt.subplots(1, 5, figsize=(8.6, 2.2), width_ratios=(1, 1, 1, 1, 1.35), layout="constrained")
+    figure, axes = plt.subplots(1, 5, figsize=(8.6, 1.75), width_ratios=(1, 1, 1, 1, 1.3), layout="constrained")
     titles = [f"{kind}, {phase}" for kind in ("EchoNet style", "CAMUS style") for phase in ("ED", "ES")]
     for axis, picture, title in zip(axes, pictures, titles, strict=False):
         axis.imshow(picture, interpolation="nearest")
