@@ -118,7 +118,8 @@ class Evaluation:
             return pd.read_parquet(self.folder / FRAMES)
         shelf = Shelf(self.folder)
         if FRAMES not in shelf.sums(self.record.key):
-            raise RecordError(f"evaluation {self.record.key} was kept without its frames; {shelf.remedy(self.record.key)}")
+            raise RecordError(f"evaluation {self.record.key} was kept without its frames; compute it: "
+                              f"{shelf.anew(self.record.key)}")
         return pd.read_parquet(io.BytesIO(shelf.read(self.record.key, FRAMES)))
 
     def examples(self) -> bytes | None:

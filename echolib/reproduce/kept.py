@@ -131,8 +131,9 @@ class Shelf:
         """
         sums, path = self.sums(key), self.folder / f"{key}.{part}"
         if not path.is_file():
-            was = "is missing" if part in sums and part != WEIGHTS else "was not kept"
-            raise RecordError(f"{self.name(key, part)} {was}; {self.remedy(key)}")
+            if part in sums and part != WEIGHTS:
+                raise RecordError(f"{self.name(key, part)} is missing; {self.remedy(key)}")
+            raise RecordError(f"{self.name(key, part)} was not kept; compute it: {self.anew(key)}")
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != sums.get(part):
             raise RecordError(f"{self.name(key, part)} has another SHA-256 than {key}.{SUMS} says; {self.remedy(key)}")
@@ -143,8 +144,10 @@ class Shelf:
         where = "/".join(self.folder.parts[-3:])
         if self.folder.name == "baselines":
             return f"bring it back (`git checkout -- {where}`), or delete {where}/{key}.* and have it computed"
-        return (f"bring it back (`git checkout -- {where}`), or compute it: `echolib run {key} --anew "
-                f"--profile {self.folder.parent.name}`")
+        return f"bring it back (`git checkout -- {where}`), or compute it: {self.anew(key)}"
+
+    def _anew(self, key: str) -> str:
+        return f"`echolib run {key} --anew --profile {self.folder.parent.name}`"
 
     def record(self, key: str, parse: Callable[[bytes, str], object], parts: tuple[str, ...] = ()):
         """The record under a key, made by ``parse(content, name)``, or None where none is kept.
