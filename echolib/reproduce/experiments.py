@@ -16,6 +16,7 @@ import numpy as np
 
 from echolib import published
 from echolib.config import ClipSpec, ModelName, Profile, RunSpec
+from echolib.reproduce import audit_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -316,6 +317,7 @@ TABLE2 = Experiment(
                  for name, (_, full) in BACKBONES.items()),
 )
 
+# -- Run time, and the audit's effects --------------------------------------------------------------------------------
 
 
 def _run_time(ledger: Ledger) -> pd.DataFrame:
@@ -327,4 +329,9 @@ RUN_TIME = Experiment(
     id="simlvseg_runtime", paper="simlvseg", number="Run time", title="time per frame", published="simlvseg_runtime",
     notebook="simlvseg_runtime", groups=lambda profile, seed: {}, cells=lambda profile: [], measure=_run_time)
 
-REGISTRY: dict[str, Experiment] = {e.id: e for e in (TABLE1, FIGURE5, FIGURE7, FIGURE8, TABLE2, RUN_TIME)}
+#: Switches of the two protocols, one at a time. The paper prints nothing of it; rows 1 and 2 re-read the runs of Table 1.
+AUDIT = Experiment(
+    id="simlvseg_audit", paper="simlvseg", number="Audit", title="What the released program's differences do",
+    published="simlvseg_table1", notebook="simlvseg_audit", groups=audit_runs.groups, cells=lambda profile: [])
+
+REGISTRY: dict[str, Experiment] = {e.id: e for e in (TABLE1, FIGURE5, FIGURE7, FIGURE8, TABLE2, RUN_TIME, AUDIT)}
