@@ -46,6 +46,7 @@ _READY = """async () => {
     await document.fonts.ready;
 }"""
 _REFRESH = re.compile(r"<meta[^>]+http-equiv=[\"']?refresh", re.IGNORECASE)
+_STILL = "*, *::before, *::after { transition: none !important; animation: none !important }"
 _DARK = "() => { document.documentElement.dataset.theme = document.documentElement.dataset.mode = 'dark'; }"
 _UNSET_MATH = "() => document.querySelectorAll('.math').length > 0 && !document.querySelector('mjx-container') ? 1 : 0"
 _WIDE = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -178,8 +179,8 @@ def _accessible(page: Page, size: str) -> Iterator[str]:
     """What axe-core finds; on a desktop also the contrasts of the dark theme."""
     yield from axe.tell(axe.violations(page))
     if size == "desktop":
+        page.add_style_tag(content=_STILL)  # else colours fade from one theme to the other
         page.evaluate(_DARK)
-        page.wait_for_timeout(400)  # colours fade from one theme to the other
         yield from axe.tell(axe.violations(page, only=("color-contrast", "link-in-text-block")), "dark theme")
 
 
