@@ -11,8 +11,8 @@ from pathlib import Path
 from playwright.sync_api import Page
 
 SCRIPT = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
-#: What is asked of every page: WCAG 2.0 A and AA, what 2.1 adds at AA, and best practice (landmarks, headings, names). Of what 2.1
-#: adds at A axe-core has one rule, still an experiment, which takes the theme's key hints for part of a button's name.
+#: What is asked of every page: WCAG 2.0 A and AA, what 2.1 adds at AA, and best practice (landmarks, headings, names). Of what
+#: 2.1 adds at A axe-core has one rule, still an experiment, which takes the theme's key hints for part of a button's name.
 RULES = ("wcag2a", "wcag2aa", "wcag21aa", "best-practice")
 #: Places of one rule that are named on one page; of the others only the number is told.
 MOST = 5
