@@ -227,6 +227,7 @@ class AblationSize(Strict):
     periods: tuple[int, ...] = Field((1, 2, 3, 5), min_length=1)
     ratios: tuple[Literal["none"] | float, ...] = Field(("none", 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9), min_length=1,
                                                         description="masked share of the frames; none: no pre-training")
+    audit_rows: tuple[Literal[3, 4, 6, 7, 8], ...] = Field((3, 4, 6, 7, 8), description="rows of the audit, switched one by one")
 
     @model_validator(mode="after")
     def _check(self) -> AblationSize:

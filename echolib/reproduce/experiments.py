@@ -16,6 +16,7 @@ import numpy as np
 
 from echolib import published
 from echolib.config import ClipSpec, ModelName, Profile, RunSpec
+from echolib.reproduce import audit_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -430,5 +431,12 @@ FIGURE9 = Experiment(
     ),
 )
 
-REGISTRY: dict[str, Experiment] = {e.id: e for e in (TABLE1, FIGURE5, FIGURE6, FIGURE7, FIGURE8, TABLE2, FIGURE9,
-                                                      RUN_TIME)}
+# -- The audit -------------------------------------------------------------------------------------------------------
+
+#: Switches of the two protocols, one at a time. The paper prints nothing of it; rows 1 and 2 re-read the runs of Table 1.
+AUDIT = Experiment(
+    id="simlvseg_audit", paper="simlvseg", number="Audit", title="What the released program's differences do",
+    published="", notebook="simlvseg_audit", groups=audit_runs.groups, cells=lambda profile: [])
+
+REGISTRY: dict[str, Experiment] = {e.id: e for e in (TABLE1, FIGURE5, FIGURE6, FIGURE7, FIGURE8, FIGURE9, TABLE2, TABLE3,
+                                                       RUN_TIME, AUDIT)}

@@ -3,8 +3,9 @@
     python -m tests.book.check_site DIR [--screenshots DIR]
 
 Every page must load, fetch nothing from outside the folder, raise no script error, show every figure with a text that
-describes it, and have no link, within the site, that leads nowhere. Ends with counts like pytest's and status 1 when
-something is wrong. Needs an installed Chromium or Chrome; downloads none.
+describes it, have no link, within the site, that leads nowhere, and break no rule of axe-core (``tests.book.axe``), on a
+desktop, on a phone and in the dark theme. Ends with counts like pytest's and status 1 when something is wrong. Needs an
+installed Chromium or Chrome; downloads none.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from playwright.sync_api import Browser, Error, Page, sync_playwright
+
+from tests.book import axe
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
@@ -43,6 +46,8 @@ _READY = """async () => {
     await document.fonts.ready;
 }"""
 _REFRESH = re.compile(r"<meta[^>]+http-equiv=[\"']?refresh", re.IGNORECASE)
+_STILL = "*, *::before, *::after { transition: none !important; animation: none !important }"
+_DARK = "() => { document.documentElement.dataset.theme = document.documentElement.dataset.mode = 'dark'; }"
 _UNSET_MATH = "() => document.querySelectorAll('.math').length > 0 && !document.querySelector('mjx-container') ? 1 : 0"
 _WIDE = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
@@ -120,7 +125,8 @@ def check_page(browser: Browser, site: Path, page_path: Path, report: Report, sc
         _listen(page, site.resolve().as_uri(), found)
         try:
             page.goto(page_path.resolve().as_uri(), wait_until="load", timeout=60_000)
-            if _REFRESH.search(page_path.read_text(encoding="utf-8")):
+            forwards = _REFRESH.search(page_path.read_text(encoding="utf-8"))
+            if forwards:
                 page.wait_for_url(lambda url: url != page_path.resolve().as_uri(), timeout=10_000)
             page.evaluate(_READY)
             page.wait_for_timeout(300)
@@ -128,6 +134,8 @@ def check_page(browser: Browser, site: Path, page_path: Path, report: Report, sc
             if screenshots:
                 shot = screenshots / f"{name.removesuffix('.html').replace('/', '-')}-{size}.png"
                 page.screenshot(path=shot, full_page=True)
+            if not forwards:  # the page that it leads to is looked at by itself
+                found += _accessible(page, size)
         except Error as error:
             found.append(f"does not load: {error.message.splitlines()[0][:200]}")
         context.close()
@@ -165,6 +173,15 @@ def _look(page: Page, size: str, report: Report) -> Iterator[str]:
         yield "an output is an error"
     if (extra := page.evaluate(_WIDE)) > 1:
         yield f"{extra} px wider than a {size}"
+
+
+def _accessible(page: Page, size: str) -> Iterator[str]:
+    """What axe-core finds; on a desktop also the contrasts of the dark theme."""
+    yield from axe.tell(axe.violations(page))
+    if size == "desktop":
+        page.add_style_tag(content=_STILL)  # else colours fade from one theme to the other
+        page.evaluate(_DARK)
+        yield from axe.tell(axe.violations(page, only=("color-contrast", "link-in-text-block")), "dark theme")
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from pathlib import Path
 
 import pytest
 
+from tests.book import axe
 from tests.book.check_site import Report, check, check_links, find_pages
 
 DOT = "data:image/png;base64," + base64.b64encode(base64.b64decode(
@@ -16,8 +18,21 @@ DOT = "data:image/png;base64," + base64.b64encode(base64.b64decode(
 def site(folder: Path, **pages: str) -> Path:
     for name, body in pages.items():
         page = folder / f"{name}.html"
-        page.write_text(f"<!doctype html><title>t</title><body><article>{body}</article></body>", encoding="utf-8")
+        page.write_text('<!doctype html><html lang="en"><title>t</title><meta name="viewport" content="width=device-width"><body>'
+                        f"<main><article><h1>t</h1>{body}</article></main></body></html>", encoding="utf-8")
     return folder
+
+
+def test_axe_core_is_the_file_that_the_readme_names():
+    readme = (axe.SCRIPT.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(axe.SCRIPT.read_bytes()).hexdigest() in readme
+    assert (axe.SCRIPT.parent / "LICENSE").read_text(encoding="utf-8").startswith("Mozilla Public License, version 2.0")
+
+
+def test_many_places_of_one_rule_are_counted():
+    found = [axe.Violation("label", "critical", f"#i{n}", "<input", "fix it") for n in range(7)]
+    assert list(axe.tell(found)) == [f"axe label (critical) at #i{n}: fix it" for n in range(5)] + ["axe label: 2 more places"]
+    assert list(axe.tell(found[:1], "dark theme")) == ["axe label (critical) at #i0: fix it [dark theme]"]
 
 
 def test_links_are_followed_on_disk(tmp_path):
@@ -64,6 +79,13 @@ def test_a_good_site_passes(tmp_path):
     ('<p style="width:2000px">x</p>', "wider than a phone"),
     ('<div class="math">x</div>', "formulas are not set"),
     ('<div class="cell_output"><pre>Traceback (most recent call last)</pre></div>', "an output is an error"),
+    (f'<img src="{DOT}">', "axe image-alt (critical) at img: "),
+    ('<p style="color:#999">pale</p>', "axe color-contrast (serious) at p: fix any of the following: Element has "
+     "insufficient color contrast of 2.84"),
+    ('<div role="button" tabindex="0">a<button>b</button></div>', "axe nested-interactive (serious) at div: "),
+    ('<h3>deep</h3>', "axe heading-order (moderate) at h3: "),
+    ('<input>', "axe label (critical) at input: "),
+    ('<style>html[data-theme=dark] body{background:#111}</style><p>black</p>', "insufficient color contrast of 1.11"),
 ])
 def test_each_fault_is_named(tmp_path, body, fault):
     report = check(site(tmp_path, index=body))
