@@ -146,7 +146,8 @@ class Shelf:
             return f"bring it back (`git checkout -- {where}`), or delete {where}/{key}.* and have it computed"
         return f"bring it back (`git checkout -- {where}`), or compute it: {self.anew(key)}"
 
-    def _anew(self, key: str) -> str:
+    def anew(self, key: str) -> str:
+        """The command that computes a result whatever is kept."""
         return f"`echolib run {key} --anew --profile {self.folder.parent.name}`"
 
     def record(self, key: str, parse: Callable[[bytes, str], object], parts: tuple[str, ...] = ()):
