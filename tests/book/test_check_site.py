@@ -86,7 +86,7 @@ def test_a_good_site_passes(tmp_path):
      "insufficient color contrast of 2.84"),
     ('<div role="button" tabindex="0">a<button>b</button></div>', "axe nested-interactive (serious) at div: "),
     ('<h3>deep</h3>', "axe heading-order (moderate) at h3: "),
-    ('<div role="list" class="other"><p>x</p></div>', "axe aria-required-children (critical) at .other: "),
+    ('<div role="list" class="other"><p>x</p></div>', "axe aria-required-children (critical) at div: "),
     ('<input>', "axe label (critical) at input: "),
     ('<style>html[data-theme=dark] body{background:#111}</style><p>black</p>', "insufficient color contrast of 1.11"),
 ])
