@@ -222,7 +222,8 @@ def _picture(result: Result) -> str:
     svg = stream.getvalue()
     label = html.escape(f"How cost grows on {result.hardware}, {result.date}", quote=True)
     drawing = svg[svg.index("<svg"):]
-    return f'<figure class="echo-scroll" role="img" aria-label="{label}">{drawing}<figcaption>{label}</figcaption></figure>'
+    return (f'<figure class="echo-figure"><div class="echo-scroll" tabindex="0" role="img" aria-label="{label}">{drawing}</div>'
+            f"<figcaption>{label}</figcaption></figure>")
 
 
 def _side(side: Side | None, unit: str) -> str:

@@ -60,7 +60,9 @@ def test_a_folder_without_a_home_page_is_refused(tmp_path):
 
 @pytest.mark.browser
 def test_a_good_site_passes(tmp_path):
-    site(tmp_path, index=f'<img src="{DOT}" alt="a dot"><a href="b.html">b</a>', b="<p>text</p>")
+    entry = '<div class="citation" id="id1" role="doc-biblioentry"><p>A. Author. A title.</p></div>'
+    site(tmp_path, index=f'<img src="{DOT}" alt="a dot"><a href="b.html">b</a>',
+         b=f'<p>text</p><div role="list" class="citation-list">{entry}</div>')
     (tmp_path / "c.html").write_text('<meta http-equiv="Refresh" content="0; url=b.html" />')
     report = check(tmp_path, tmp_path / "shots")
     assert report.wrong == [] and report.pages == ["b.html", "c.html", "index.html"] and report.figures == 1
@@ -84,6 +86,7 @@ def test_a_good_site_passes(tmp_path):
      "insufficient color contrast of 2.84"),
     ('<div role="button" tabindex="0">a<button>b</button></div>', "axe nested-interactive (serious) at div: "),
     ('<h3>deep</h3>', "axe heading-order (moderate) at h3: "),
+    ('<div role="list" class="other"><p>x</p></div>', "axe aria-required-children (critical) at div: "),
     ('<input>', "axe label (critical) at input: "),
     ('<style>html[data-theme=dark] body{background:#111}</style><p>black</p>', "insufficient color contrast of 1.11"),
 ])

@@ -25,7 +25,7 @@ def checkout(folder: Path, **prose: str) -> Path:
     (folder / "book" / "_static").mkdir(parents=True)
     (folder / "book" / "offline" / "widgets").mkdir(parents=True)
     (folder / "book" / "offline" / "widgets" / "config.js").write_text("")
-    for name in ("logo.svg", "custom.css", "sortable.js", "landmarks.js"):
+    for name in ("logo.svg", "custom.css", "sortable.js", "accessible.js"):
         shutil.copy(ROOT / "book" / "_static" / name, folder / "book" / "_static" / name)
     (folder / "book" / "references.bib").write_text("@misc{a1999, author = {A, B}, title = {T}, year = {1999}}\n")
     shutil.copy(ROOT / "_config.yml", folder / "_config.yml")
