@@ -120,7 +120,7 @@ def test_the_verdicts_rest_on_the_evaluations(groups, monkeypatch, profile, firs
     wanted = FIGURE9.evaluations(loaded)
     asked = {id(specs): name for name, specs in wanted.items()}
     monkeypatch.setattr(scorecard, "require", lambda ledger, specs: groups[asked[id(specs)]][:len(specs)])
-    entry = SimpleNamespace(claims=FIGURE9.claims, runs=lambda p: {}, evaluations=lambda p: wanted)
+    entry = SimpleNamespace(claims=FIGURE9.claims, judge=None, runs=lambda p: {}, evaluations=lambda p: wanted)
     found = scorecard.claims(entry, SimpleNamespace(workspace=SimpleNamespace(profile=loaded)))
     assert found.status.tolist() == [first, second]
     assert found.why[1].startswith("difference +") and "dB less high-frequency energy" in found.why[1]
@@ -132,7 +132,7 @@ def test_a_claim_without_any_value_is_undecided(groups, monkeypatch):
     for one in groups[FRAMEWISE]:
         one.studies["flicker"] = np.nan
     monkeypatch.setattr(scorecard, "require", lambda ledger, specs: groups[specs])
-    entry = SimpleNamespace(claims=FIGURE9.claims[1:], runs=lambda p: {}, evaluations=lambda p: {n: n for n in groups})
+    entry = SimpleNamespace(claims=FIGURE9.claims[1:], judge=None, runs=lambda p: {}, evaluations=lambda p: {n: n for n in groups})
     found = scorecard.claims(entry, SimpleNamespace(workspace=SimpleNamespace(profile=loaded)))
     assert found.status.tolist() == ["undecided"] and found.why[0] == "no study has a value on both sides"
 
