@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ import pandas as pd
 from echolib import models
 from echolib.config import DataSpec, RunSpec
 from echolib.data.store import ClipStore
-from echolib.errors import RecordError
+from echolib.errors import ConfigError, RecordError
 from echolib.evaluation.inference import score_split
 from echolib.files import locked, write_json
 from echolib.reproduce import kept
@@ -29,8 +30,21 @@ from echolib.reproduce.kept import WEIGHTS, Found, Shelf, anew_asked
 from echolib.reproduce.provenance import Provenance, code_fingerprint, collect
 from echolib.reproduce.records import Record, parse_record, read_record, summarise
 from echolib.reproduce.workspace import Workspace
+from echolib.training import processes
 from echolib.training.pretrain import train_reconstruct
 from echolib.training.segment import train_segment
+
+
+def processes_asked() -> int:
+    """Processes that share a training: the variable ``ECHOLIB_PROCESSES``, 1 where it is not set.
+
+    Raises:
+        ConfigError: it is no whole number of at least 1.
+    """
+    text = os.environ.get("ECHOLIB_PROCESSES", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise ConfigError(f"ECHOLIB_PROCESSES is {text!r}; expected a whole number, 1 or more")
+    return int(text)
 
 
 @dataclass
@@ -216,10 +230,13 @@ class Ledger:
                 old.unlink()
         write_json(origin, stamp)
         write_json(folder / "spec.json", spec.model_dump(mode="json"))
+        init = self.weights_of(spec.init) if spec.init else None
+        count = processes_asked()
+        if count > 1:  # what they leave is a finished run to the lines below
+            processes.train(spec, Path(self.store.path), folder, count, init, progress=self.progress)
         if spec.task == "reconstruct":
             outcome, scores = train_reconstruct(spec, self.store, folder, progress=self.progress), {}
         else:
-            init = self.weights_of(spec.init) if spec.init else None
             outcome = train_segment(spec, self.store, folder, init=init, progress=self.progress)
             table = score_split(self._network(spec, folder / WEIGHTS), self.store, spec, split="test")
             part = folder / ".scores.parquet.part"
@@ -230,7 +247,8 @@ class Ledger:
         record = Record(key=spec.key, spec=spec, parameters=models.count_parameters(network), steps=outcome.steps,
                         train_seconds=round(outcome.seconds, 1), best_epoch=outcome.best_epoch, validation=outcome.best_score,
                         scores=scores,
-                        provenance=collect(self.workspace.root, stamp["data"], time.perf_counter() - began, stamp["code"]))
+                        provenance=collect(self.workspace.root, stamp["data"], time.perf_counter() - began, stamp["code"],
+                                           processes=count))
         write_json(folder / "record.json", record.model_dump(mode="json"))
         return record
 

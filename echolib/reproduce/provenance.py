@@ -39,6 +39,7 @@ class Provenance(BaseModel):
     threads: int
     finished: str
     wall_seconds: float
+    processes: int = 1
 
 
 def code_fingerprint(parts: tuple[str, ...] = RESULT_CODE) -> str:
@@ -102,7 +103,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def collect(root: Path, data: str, wall_seconds: float, code: str) -> Provenance:
+def collect(root: Path, data: str, wall_seconds: float, code: str, processes: int = 1) -> Provenance:
     """The provenance of a computation that has just finished.
 
     Args:
@@ -110,8 +111,10 @@ def collect(root: Path, data: str, wall_seconds: float, code: str) -> Provenance
         data: fingerprint of the data that it read.
         wall_seconds: how long it took.
         code: fingerprint of the code when it began; the files may have been edited since.
+        processes: that shared the training.
     """
     commit, changed = git_state(root)
     return Provenance(commit=commit, uncommitted_changes=changed, code=code, data=data, versions=versions(),
                       hardware=hardware(), threads=torch.get_num_threads(),
-                      finished=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), wall_seconds=round(wall_seconds, 1))
+                      finished=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), wall_seconds=round(wall_seconds, 1),
+                      processes=processes)

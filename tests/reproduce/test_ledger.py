@@ -85,6 +85,22 @@ def test_a_run_is_made_once_and_after_the_run_it_starts_from(trained):
         "spec.json", "weights.safetensors", "scores.parquet", "record.json"}
 
 
+def test_several_processes_share_a_training_when_asked(trained, monkeypatch):
+    ledger, _ = trained
+    asked = []
+    monkeypatch.setattr(module.processes, "train", lambda spec, store, folder, count, init, progress: asked.append(
+        (spec.task, Path(store), folder.name, count, init and init.name)))
+    run = ledger.workspace.profile.segment_run("unet3d", seed=0, pretrained=True)
+    monkeypatch.setenv("ECHOLIB_PROCESSES", "two")
+    with pytest.raises(ConfigError, match="ECHOLIB_PROCESSES is 'two'; expected a whole number"):
+        ledger.require([run])
+    assert not asked
+    monkeypatch.setenv("ECHOLIB_PROCESSES", "2")
+    assert ledger.require([run])[0].provenance.processes == 2
+    store = Path(ledger.store.path)
+    assert asked == [("reconstruct", store, run.init.key, 2, None), ("segment", store, run.key, 2, "weights.safetensors")]
+
+
 def test_changed_data_and_changed_code_are_said_and_run_again(trained, monkeypatch):
     ledger, log = trained
     spec = ledger.workspace.profile.segment_run("unet3d", seed=0)

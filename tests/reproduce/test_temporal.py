@@ -132,7 +132,8 @@ def test_a_claim_without_any_value_is_undecided(groups, monkeypatch):
     for one in groups[FRAMEWISE]:
         one.studies["flicker"] = np.nan
     monkeypatch.setattr(scorecard, "require", lambda ledger, specs: groups[specs])
-    entry = SimpleNamespace(claims=FIGURE9.claims[1:], judge=None, runs=lambda p: {}, evaluations=lambda p: {n: n for n in groups})
+    entry = SimpleNamespace(claims=FIGURE9.claims[1:], judge=None, runs=lambda p: {},
+                            evaluations=lambda p: {n: n for n in groups})
     found = scorecard.claims(entry, SimpleNamespace(workspace=SimpleNamespace(profile=loaded)))
     assert found.status.tolist() == ["undecided"] and found.why[0] == "no study has a value on both sides"
 
