@@ -87,6 +87,7 @@ def test_a_run_is_made_once_and_after_the_run_it_starts_from(trained):
 
 def test_several_processes_share_a_training_when_asked(trained, monkeypatch):
     ledger, _ = trained
+    ledger.store.path = "store"
     asked = []
     monkeypatch.setattr(module.processes, "train", lambda spec, store, folder, count, init, progress: asked.append(
         (spec.task, Path(store), folder.name, count, init and init.name)))
@@ -97,7 +98,7 @@ def test_several_processes_share_a_training_when_asked(trained, monkeypatch):
     assert not asked
     monkeypatch.setenv("ECHOLIB_PROCESSES", "2")
     assert ledger.require([run])[0].provenance.processes == 2
-    store = Path(ledger.store.path)
+    store = Path("store")
     assert asked == [("reconstruct", store, run.init.key, 2, None), ("segment", store, run.key, 2, "weights.safetensors")]
 
 
