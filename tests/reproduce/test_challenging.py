@@ -97,7 +97,7 @@ def test_each_claim_rests_on_its_preset(presets, monkeypatch):
         return presets[{v: k for k, v in CHALLENGES.items()}[words]][network]
 
     monkeypatch.setattr(scorecard, "require", require)
-    entry = SimpleNamespace(claims=FIGURE6.claims, runs=lambda p: {}, evaluations=lambda p: wanted)
+    entry = SimpleNamespace(claims=FIGURE6.claims, judge=None, runs=lambda p: {}, evaluations=lambda p: wanted)
     found = scorecard.claims(entry, SimpleNamespace(workspace=SimpleNamespace(profile=profile))).set_index("claim")
     assert len(found) == 4
     for claim, row in found.iterrows():

@@ -227,7 +227,8 @@ def test_what_is_no_half_cycle_is_refused(ledger):
 def test_the_two_kinds_of_record_are_told_apart(ledger, tmp_path):
     spec = spec_of(ledger)
     one = require(ledger, [spec])[0]
-    path = keep(one, tmp_path / "results" / "tiny")
+    assert keep(one, tmp_path / "results" / "tiny")
+    path = tmp_path / "results" / "tiny" / "evaluations" / f"{spec.key}.json"
     assert evaluations.read_record(path).spec.kind == "half_cycle"
     video = EvaluationSpec(run=spec.run, data=ledger.workspace.profile.echonet)
     assert set(video.model_dump()) == {"kind", "run", "data", "split", "studies", "overlap"}, "its key would change"
