@@ -17,8 +17,9 @@ RULES = ("wcag2a", "wcag2aa", "wcag21aa", "best-practice")
 #: Places of one rule that are named on one page; of the others only the number is told.
 MOST = 5
 
+# preload: axe-core would fetch every style sheet once more, which a browser refuses to a page from a file.
 _RUN = """async ([rules, only]) => {
-    const found = await axe.run(document, {resultTypes: ['violations'],
+    const found = await axe.run(document, {resultTypes: ['violations'], preload: false,
         runOnly: only ? {type: 'rule', values: only} : {type: 'tag', values: rules}});
     return found.violations.flatMap(v => v.nodes.map(n => ({rule: v.id, help: v.help, impact: n.impact || v.impact || 'minor',
         target: n.target.flat().join(' '), html: n.html, mend: n.failureSummary || v.help})));
