@@ -16,7 +16,6 @@ from echolib import models
 from echolib.config import RunSpec, parse
 from echolib.errors import ConfigError, WeightsError
 from echolib.files import read_json, write_json
-from echolib.models.released import load_released
 
 DEFAULT = Path(__file__).parent / "weights" / "default.safetensors"
 MADE_BY = "echolib train-default"
@@ -162,6 +161,8 @@ def _of_run(folder: Path) -> Segmenter:
 
 
 def _released(path: Path) -> Segmenter:
+    from echolib.models.released import load_released  # it brings MONAI along, seconds that the default weights do not need
+
     problems = []
     for name in ("unet3d", "unet3d_s"):
         try:

@@ -105,12 +105,14 @@ def _construct(name: str, width: float, frames: int, size: int, out_channels: in
         from echolib.models.deeplab import DeepLabV3
         from echolib.models.framewise import FrameWise
         return FrameWise(DeepLabV3(width=width, out_channels=out_channels))
-    if name.startswith("nnunet"):
+    if name == "nnunet2d":
         from echolib.models.framewise import FrameWise
-        from echolib.models.neighbours import WithNeighbours
         from echolib.models.nnunet import NNUNet2D
-        wrapper = FrameWise if name == "nnunet2d" else WithNeighbours
-        return wrapper(NNUNet2D(width=width, out_channels=out_channels))
+        return FrameWise(NNUNet2D(width=width, out_channels=out_channels))
+    if name == "nnunet25d":
+        from echolib.models.neighbours import WithNeighbours
+        from echolib.models.plain_unet2d import PlainUNet2D
+        return WithNeighbours(PlainUNet2D(width=width, out_channels=out_channels))
     from echolib.models.super_image import SuperImage, grid_side, padded
     side = grid_side(frames)
     if name == "si_vit_b16":
