@@ -153,6 +153,7 @@ def test_both_readings_of_a_record():
     found = audit_effects.readings({"a": [record(0, **WIDE)], "b": [record(1, **WIDE | {"pooled_low": 0.85})]})
     assert found.dice.tolist() == pytest.approx([1.0, 1.0]) and found.ratio.tolist() == pytest.approx([0.5, 1.75])
     assert audit_effects.narrower(found[:1]).status.tolist() == ["holds"]
+    assert audit_effects.narrower(found[:1], quotable=False).status.tolist() == ["undecided"]
     claim = audit_effects.narrower(found).iloc[0]
     assert claim.status == "does not hold" and claim.why == "narrower in 1 of 2 runs, 0.50 to 1.75 times as wide"
     figure = audit_effects.readings_figure(found, "phantoms")
