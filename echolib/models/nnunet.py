@@ -13,11 +13,8 @@ from __future__ import annotations
 from monai.networks.nets import DynUNet
 from torch import Tensor
 
-from echolib.errors import ConfigError
+from echolib.models.plain_unet2d import FILTERS, check_dimensions
 from echolib.models.widths import channels
-
-FILTERS = (32, 64, 128, 256, 480)
-DIVISOR = 16
 
 
 class NNUNet2D(DynUNet):
@@ -41,9 +38,7 @@ class NNUNet2D(DynUNet):
 
     def forward(self, images: Tensor) -> Tensor:
         """``(N, 3, Y, X)`` -> logits ``(N, out, Y, X)``. ConfigError if Y or X is not a multiple of 16."""
-        for name, value in zip(("height", "width"), map(int, images.shape[2:]), strict=True):
-            if value % DIVISOR:
-                raise ConfigError(f"the 2-D U-Net halves its input four times: {name} = {value} is not a multiple of {DIVISOR}")
+        check_dimensions(images)
         skips = [self.input_block(images)]
         for down in self.downsamples:
             skips.append(down(skips[-1]))

@@ -1,8 +1,8 @@
 """The nnU-Net-style 2-D U-Net of :mod:`echolib.models.nnunet` in plain PyTorch, for the network of the package's default weights.
 
 Layer by layer MONAI's DynUNet as ``NNUNet2D`` builds it, with the same names in the state dict (a test loads the weights of
-either into the other and compares what they give). It stands here because importing MONAI takes more than half of the time
-in which ``echolib segment`` gets ready: its package imports all of its applications.
+either into the other and compares what they give). It stands here because importing MONAI, whose package imports all of its
+applications, would take most of the time in which ``echolib segment`` gets ready.
 
 Shape: images ``(N, 3, Y, X)`` -> logits ``(N, out, Y, X)``; Y and X are multiples of 16.
 """
@@ -82,9 +82,7 @@ class PlainUNet2D(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """``(N, 3, Y, X)`` -> logits ``(N, out, Y, X)``. ConfigError if Y or X is not a multiple of 16."""
-        for name, value in zip(("height", "width"), map(int, images.shape[2:]), strict=True):
-            if value % DIVISOR:
-                raise ConfigError(f"the 2-D U-Net halves its input four times: {name} = {value} is not a multiple of {DIVISOR}")
+        check_dimensions(images)
         skips = [self.input_block(images)]
         for down in self.downsamples:
             skips.append(down(skips[-1]))
@@ -92,6 +90,13 @@ class PlainUNet2D(nn.Module):
         for up in self.upsamples:
             x = up(x, skips.pop())
         return self.output_block.conv(x)
+
+
+def check_dimensions(images: Tensor) -> None:
+    """ConfigError if Y or X of ``(N, 3, Y, X)`` is not a multiple of 16."""
+    for name, value in zip(("height", "width"), map(int, images.shape[2:]), strict=True):
+        if value % DIVISOR:
+            raise ConfigError(f"the 2-D U-Net halves its input four times: {name} = {value} is not a multiple of {DIVISOR}")
 
 
 def _initialise(layer: nn.Module) -> None:
