@@ -1,9 +1,9 @@
 """What ``engine: fast`` does to a network for speed: memory layout, compilation, a fused optimiser. ``plain`` does nothing.
 
-None of it changes what is computed, only how sums are ordered and rounded. On the CPU the 3D U-Nets are laid out
-channels-last, where their convolutions are faster (``benchmarks/train_step.py`` measures the whole step).
-Networks of 2-D convolutions stay channels-first there: in torch 2.15 the backward pass of a strided 1x1 convolution
-with fewer than 16 channels in that layout writes outside its memory. Nothing is compiled on the CPU. On a GPU the
+None of it changes what is computed, only how sums are ordered and rounded. On the CPU the 3D U-Nets and the super images'
+UniFormer and ViT are laid out channels-last, where their convolutions are faster (``benchmarks/train_step.py`` measures the
+whole step). Other networks of 2-D convolutions stay channels-first there: in torch 2.15 the backward pass of a strided 1x1
+convolution with fewer than 16 channels in that layout writes outside its memory, and narrow ResNets have such convolutions. Nothing is compiled on the CPU. On a GPU the
 network is compiled: without it, normalisation and activation are passes over memory of their own. ``ECHOLIB_COMPILE=0``
 switches that off.
 """
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from echolib.config import OptimiserSpec, RunSpec
 
 #: Networks that are channels-last on the CPU as well.
-_ON_THE_CPU = ("unet3d", "unet3d_s")
+_ON_THE_CPU = ("unet3d", "unet3d_s", "si_uniformer_s", "si_vit_b16")
 
 
 def build_optimiser(model: nn.Module, spec: OptimiserSpec, fast: bool = True) -> torch.optim.Optimizer:
