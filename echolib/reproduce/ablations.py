@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 
 from echolib import published
 from echolib.plots import COLOURS, intervals
-from echolib.reproduce.experiments import APPROACHES, RATIOS, Experiment, grid_name, ratio_name
+from echolib.reproduce.ablations_registry import APPROACHES, RATIOS, grid_name, ratio_name
+from echolib.reproduce.entries import Experiment
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.pages import html_table
 from echolib.reproduce.scorecard import cells, chip

@@ -17,8 +17,9 @@ from echolib import published
 from echolib.config import DataSpec, Profile, RunSpec
 from echolib.errors import ConfigError, NotebookError
 from echolib.reproduce import ejection, table3
+from echolib.reproduce.entries import Experiment
 from echolib.reproduce.evaluations import AnySpec
-from echolib.reproduce.experiments import REGISTRY, TABLE1, Experiment
+from echolib.reproduce.experiments import REGISTRY, TABLE1
 from echolib.reproduce.notebooks import validate
 
 #: Notebooks of the book in reading order.

@@ -15,7 +15,7 @@ from echolib.config import RunSpec, load_profile
 from echolib.data.store import ClipStore
 from echolib.evaluation.inference import segment_video
 from echolib.plots import COLOURS, contact_sheet, intervals, overlay
-from echolib.reproduce.experiments import Experiment
+from echolib.reproduce.entries import Experiment
 from echolib.reproduce.kept import Shelf
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.records import Record, parse_record

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from echolib import published
-from echolib.reproduce.experiments import REGISTRY, Experiment
+from echolib.reproduce.entries import Experiment
+from echolib.reproduce.experiments import REGISTRY
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.pages import html_table
 from echolib.reproduce.scorecard import COUNT_COLUMNS, DICE_COLUMNS, cells, chip, claims

@@ -16,8 +16,8 @@ import pandas as pd
 
 from echolib.errors import RecordError
 from echolib.reproduce.counts import count
+from echolib.reproduce.entries import Claim, Experiment, Measure, Printed
 from echolib.reproduce.evaluations import Evaluation, require
-from echolib.reproduce.experiments import Claim, Experiment, Measure, Printed
 from echolib.reproduce.kept import code_changed
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.pages import html_table

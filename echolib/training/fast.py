@@ -3,9 +3,9 @@
 None of it changes what is computed, only how sums are ordered and rounded. On the CPU the 3D U-Nets and the super images'
 UniFormer and ViT are laid out channels-last, where their convolutions are faster (``benchmarks/train_step.py`` measures the
 whole step). Other networks of 2-D convolutions stay channels-first there: in torch 2.15 the backward pass of a strided 1x1
-convolution with fewer than 16 channels in that layout writes outside its memory, and narrow ResNets have such convolutions. Nothing is compiled on the CPU. On a GPU the
-network is compiled: without it, normalisation and activation are passes over memory of their own. ``ECHOLIB_COMPILE=0``
-switches that off.
+convolution with fewer than 16 channels in that layout writes outside its memory, and narrow ResNets have such convolutions.
+Nothing is compiled on the CPU. On a GPU the network is compiled: without it, normalisation and activation are passes over
+memory of their own. ``ECHOLIB_COMPILE=0`` switches that off.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from nbformat import write as write_notebook
@@ -10,9 +11,29 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from echolib import models
 from echolib.reproduce import contents, cost
 from echolib.reproduce import ledger as ledger_module
-from echolib.reproduce.experiments import Experiment
+from echolib.reproduce.entries import Experiment
 from echolib.training.engine import Outcome
 
+ROOT = Path(__file__).parents[2]
+#: Appended to modules of the copied package: a book of two pages, and neither scorecard nor speed page.
+SMALL = {
+    "contents": '''
+from echolib.reproduce.experiments import Experiment
+
+
+def _entry(name, **models):
+    return Experiment(id=name, paper="simlvseg", number="Table 0", title="t", published="simlvseg_table1", notebook=name,
+                      groups=lambda profile, seed: {model: profile.segment_run(model, seed=seed, pretrained=pretrained)
+                                                    for model, pretrained in models.items()}, cells=lambda profile: [])
+
+
+NOTEBOOKS, BESIDES = ("one", "two"), {}
+REGISTRY = {"one": _entry("one", unet3d=True), "two": _entry("two", nnunet2d=False)}
+''',
+    "make": '''
+_generated = lambda making, ledger: ({}, {})
+speed.speed_pages = lambda root: {"speed.md": "none"}
+'''}
 PROFILE = """name: tiny
 purpose: a test
 quotable: false
@@ -44,6 +65,25 @@ def write_checkout(root: Path) -> Path:
         cells = [new_markdown_cell(f"# Page {name}"), new_code_cell('profile: str = "tiny"', metadata={"tags": ["parameters"]}),
                  new_code_cell(f'print("{name} of", profile)')]
         write_notebook(new_notebook(metadata={"kernelspec": kernel}, cells=cells), root / "notebooks" / f"{name}.ipynb")
+    return root
+
+
+def write_book(root: Path) -> Path:
+    """A checkout that runs by itself: :func:`write_checkout` with the package as it is and a book of those two pages."""
+    write_checkout(root)
+    shutil.copytree(ROOT / "echolib", root / "echolib", ignore=shutil.ignore_patterns("__pycache__"))
+    for module, text in SMALL.items():
+        with open(root / "echolib" / "reproduce" / f"{module}.py", "a", encoding="utf-8") as stream:
+            stream.write(text)
+    shutil.copytree(ROOT / "profiles" / "slurm", root / "profiles" / "slurm")
+    for name in ("Snakefile", "_config.yml"):
+        shutil.copy(ROOT / name, root / name)
+    shutil.copytree(ROOT / "book" / "_static", root / "book" / "_static")
+    (root / "book" / "offline" / "widgets").mkdir(parents=True)
+    (root / "book" / "offline" / "widgets" / "config.js").touch()
+    (root / "book" / "index.md").write_text("# Home\n\n{cite}`a1999`\n\n```{bibliography}\n```\n")
+    (root / "book" / "references.bib").write_text("@misc{a1999, author = {A, B}, title = {T}, year = {1999}}\n")
+    (root / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters: [file: notebooks/one, file: notebooks/two]\n")
     return root
 
 

@@ -14,7 +14,7 @@ import pytest
 from echolib import plots
 from echolib.reproduce import ablations
 from echolib.reproduce.ablations import best_set, cube, estimate, resample
-from echolib.reproduce.experiments import BACKBONES, RATIOS, ratio_name
+from echolib.reproduce.ablations_registry import BACKBONES, RATIOS, ratio_name
 
 
 def scores(values: np.ndarray) -> pd.DataFrame:

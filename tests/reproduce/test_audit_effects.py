@@ -12,8 +12,9 @@ import pytest
 
 from echolib.config import MaskingSpec, load_profile, switches
 from echolib.reproduce import audit_effects, audit_runs, contents
+from echolib.reproduce.ablations_registry import FIGURE8, ratio_name
 from echolib.reproduce.audit_runs import DIFFERENCES, changes, comparisons, groups, switched_run
-from echolib.reproduce.experiments import AUDIT, FIGURE8, TABLE1, ratio_name
+from echolib.reproduce.experiments import AUDIT, TABLE1
 from echolib.reproduce.lint import lint
 
 ROOT = Path(__file__).parents[2]

@@ -12,18 +12,9 @@ from echolib import published
 from echolib.config import AblationSize, load_profile
 from echolib.errors import ConfigError
 from echolib.reproduce import provenance
-from echolib.reproduce.experiments import (
-    BACKBONES,
-    FIGURE7,
-    FIGURE7_FRAMES,
-    FIGURE7_PERIODS,
-    FIGURE8,
-    REGISTRY,
-    TABLE1,
-    TABLE2,
-    Claim,
-    ratio_name,
-)
+from echolib.reproduce.ablations_registry import BACKBONES, FIGURE7, FIGURE7_FRAMES, FIGURE7_PERIODS, FIGURE8, TABLE2, ratio_name
+from echolib.reproduce.entries import Claim
+from echolib.reproduce.experiments import REGISTRY, TABLE1
 from echolib.reproduce.provenance import _meaning, code_fingerprint
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,8 @@ from echolib import published
 from echolib.config import load_profile
 from echolib.errors import RecordError
 from echolib.reproduce import contents, overview, scorecard, table3
-from echolib.reproduce.experiments import FIGURE7, FIGURE8, REGISTRY, TABLE1
+from echolib.reproduce.ablations_registry import FIGURE7, FIGURE8
+from echolib.reproduce.experiments import REGISTRY, TABLE1
 from echolib.reproduce.verdict import STATUSES
 from echolib.reproduce.workspace import Workspace
 from tests.reproduce.camus_results import results

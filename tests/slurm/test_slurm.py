@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -16,32 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.reproduce.small import write_checkout
+from tests.reproduce.small import write_book
 
 pytestmark = pytest.mark.slurm
-ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("one_node.sh")
-#: Appended to modules of the copied package: a book of two pages, and neither scorecard nor speed page.
-SMALL = {
-    "contents": '''
-from echolib.reproduce.experiments import Experiment
-
-
-def _entry(name, **models):
-    return Experiment(id=name, paper="simlvseg", number="Table 0", title="t", published="simlvseg_table1", notebook=name,
-                      groups=lambda profile, seed: {model: profile.segment_run(model, seed=seed, pretrained=pretrained)
-                                                    for model, pretrained in models.items()}, cells=lambda profile: [])
-
-
-NOTEBOOKS, BESIDES = ("one", "two"), {}
-REGISTRY = {"one": _entry("one", unet3d=True), "two": _entry("two", nnunet2d=False)}
-''',
-    "make": '''
-_generated = lambda making, ledger: ({}, {})
-speed.speed_pages = lambda root: {"speed.md": "none"}
-'''}
-
-
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
     """A running SLURM; stopped at the end, whatever happened."""
@@ -58,21 +35,7 @@ def slurm(tmp_path_factory):
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
     """The package as it is, with a tiny book."""
-    root = write_checkout(tmp_path_factory.mktemp("small") / "checkout")
-    shutil.copytree(ROOT / "echolib", root / "echolib", ignore=shutil.ignore_patterns("__pycache__"))
-    for module, text in SMALL.items():
-        with open(root / "echolib" / "reproduce" / f"{module}.py", "a", encoding="utf-8") as stream:
-            stream.write(text)
-    shutil.copytree(ROOT / "profiles" / "slurm", root / "profiles" / "slurm")
-    for name in ("Snakefile", "_config.yml"):
-        shutil.copy(ROOT / name, root / name)
-    shutil.copytree(ROOT / "book" / "_static", root / "book" / "_static")
-    (root / "book" / "offline" / "widgets").mkdir(parents=True)
-    (root / "book" / "offline" / "widgets" / "config.js").touch()
-    (root / "book" / "index.md").write_text("# Home\n\n{cite}`a1999`\n\n```{bibliography}\n```\n")
-    (root / "book" / "references.bib").write_text("@misc{a1999, author = {A, B}, title = {T}, year = {1999}}\n")
-    (root / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters: [file: notebooks/one, file: notebooks/two]\n")
-    return root
+    return write_book(tmp_path_factory.mktemp("small") / "checkout")
 
 
 def start(root: Path) -> subprocess.Popen:
