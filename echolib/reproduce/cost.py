@@ -135,7 +135,8 @@ class Estimator:
         if spec.run is None:
             return Cost(0.002 * total, disk, "arithmetic")
         per_frame, source = self._per_frame(spec.run)
-        return Cost(per_frame * total * (2 if spec.overlap else 1) / 3, disk, source)
+        twice = spec.overlap and spec.run.clip.frames > 1  # a window of one frame has nothing to overlap with
+        return Cost(per_frame * total * (2 if twice else 1) / 3, disk, source)
 
     def cohort(self, data: DataSpec) -> Cost:
         """Simulating a phantom cohort; real data costs nothing."""

@@ -103,9 +103,15 @@ def _run_time(ledger: Ledger) -> pd.DataFrame:
     return measured_cells(ledger.workspace)
 
 
+def _run_time_claims(ledger: Ledger) -> pd.DataFrame:
+    from echolib.reproduce.runtime import judged_claims
+    return judged_claims(ledger.workspace)
+
+
 RUN_TIME = Experiment(
     id="simlvseg_runtime", paper="simlvseg", number="Run time", title="time per frame", published="simlvseg_runtime",
-    notebook="simlvseg_runtime", groups=lambda profile, seed: {}, cells=lambda profile: [], measure=_run_time)
+    notebook="simlvseg_runtime", groups=lambda profile, seed: {}, cells=lambda profile: [], measure=_run_time,
+    judge=_run_time_claims)
 
 # -- Figures 6 and 9: pictures in the paper, claims on whole videos here -----------------------------------------------
 

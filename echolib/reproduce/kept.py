@@ -28,7 +28,7 @@ from pydantic import BaseModel
 from echolib.config import DataSpec
 from echolib.errors import ConfigError, RecordError
 from echolib.files import write_atomic
-from echolib.reproduce.provenance import Provenance
+from echolib.reproduce.provenance import Provenance, short
 
 KINDS = ("runs", "evaluations", "baselines")
 RECORD, SUMS, WEIGHTS = "json", "sha256", "weights.safetensors"
@@ -214,4 +214,4 @@ def code_changed(provenance: Provenance, today: str) -> str:
     """A sentence about a result that other code than today's computed; "" where it is the same."""
     if provenance.code == today:
         return ""
-    return f"computed by code {provenance.code}, commit {provenance.commit[:10]}; the code has changed since"
+    return f"computed by code {provenance.code}, commit {short(provenance.commit)}; the code has changed since"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import platform
+import re
 import subprocess
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -82,6 +83,11 @@ def git_state(root: Path) -> tuple[str, bool]:
     if commit is None:
         return "not a git checkout", False
     return commit, bool(git("status", "--porcelain", "--untracked-files=no"))
+
+
+def short(commit: str) -> str:
+    """A commit as people write it; words that stand in for one stay whole."""
+    return commit[:10] if re.fullmatch("[0-9a-f]{40}", commit) else commit
 
 
 @lru_cache(maxsize=1)

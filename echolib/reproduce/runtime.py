@@ -29,7 +29,7 @@ from echolib.hardware import cores
 from echolib.plots import COLOURS
 from echolib.reproduce.counts import PAPER_FRAMES
 from echolib.reproduce.pages import html_table
-from echolib.reproduce.provenance import code_fingerprint, collect, versions
+from echolib.reproduce.provenance import code_fingerprint, collect, short, versions
 from echolib.reproduce.scorecard import Cell, chip, claims_html
 from echolib.reproduce.speed import FOLDER, read_result
 from echolib.reproduce.verdict import Verdict
@@ -113,8 +113,17 @@ def fitting_device() -> str:
 
 def measured_cells(workspace: Workspace) -> pd.DataFrame:
     """:func:`cells` from the page's own measurement, for the scorecard."""
+    return cells(_own(workspace))
+
+
+def judged_claims(workspace: Workspace) -> pd.DataFrame:
+    """:func:`claims` from the page's own measurement, for the scorecard."""
+    return claims(_own(workspace))
+
+
+def _own(workspace: Workspace) -> list[Timing]:
     device = fitting_device()
-    return cells(measure(workspace, runs=GPU_RUNS if device == "cuda" else RUNS, frames_at_once=FRAMES_AT_ONCE, device=device))
+    return measure(workspace, runs=GPU_RUNS if device == "cuda" else RUNS, frames_at_once=FRAMES_AT_ONCE, device=device)
 
 
 def cells(timings: list[Timing]) -> pd.DataFrame:
@@ -226,7 +235,7 @@ def provenance_html(timings: list[Timing]) -> str:
     items = {"Hardware": "; ".join(sorted({t.hardware for t in timings})), "Timed runs": f"{timings[0].runs} after 3 to warm up",
              "Networks": "published width, random weights, float32, black clips of 112 px already on the device",
              "Load average at the start": ", ".join(f"{t.load:g}" for t in timings),
-             "Commit": ", ".join(sorted({t.commit[:10] for t in timings})), "Finished": max(t.finished for t in timings)}
+             "Commit": ", ".join(sorted({short(t.commit) for t in timings})), "Finished": max(t.finished for t in timings)}
     body = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in items.items())
     return f'<details class="echo-provenance"><summary>Where these numbers come from</summary><dl>{body}</dl></details>'
 

@@ -21,7 +21,7 @@ from echolib.reproduce.evaluations import Evaluation, require
 from echolib.reproduce.kept import code_changed
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.pages import html_table
-from echolib.reproduce.provenance import Provenance, code_fingerprint
+from echolib.reproduce.provenance import Provenance, code_fingerprint, short
 from echolib.reproduce.records import Record, Score
 from echolib.reproduce.verdict import DICE, STATUSES, Scale, Verdict, all_verdict, count_verdict, value_verdict
 
@@ -237,7 +237,7 @@ def origin_items(origins: list[Provenance], today: str, packages: tuple[str, ...
     def distinct(texts: Iterable[str]) -> str:
         return "; ".join(dict.fromkeys(texts))
 
-    items = {"Commit": ", ".join(sorted({p.commit[:10] + (" with uncommitted changes" if p.uncommitted_changes else "")
+    items = {"Commit": ", ".join(sorted({short(p.commit) + (" with uncommitted changes" if p.uncommitted_changes else "")
                                          for p in origins})),
              "Code": ", ".join(sorted({p.code for p in origins}))}
     older = Counter(text for p in origins if (text := code_changed(p, today)))
