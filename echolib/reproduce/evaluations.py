@@ -23,19 +23,20 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from rich.progress import track
 
 from echolib.config import DataSpec, Keyed, RunSpec, Split
 from echolib.data.store import ClipStore
 from echolib.errors import DataError, RecordError
 from echolib.evaluation.whole_video import beat_table, frame_tables, study_table, unit_of
-from echolib.files import locked, parse_json, write_atomic, write_json
+from echolib.files import locked, write_atomic, write_json
 from echolib.reproduce import half_cycles, kept
 from echolib.reproduce.half_cycles import HalfCycleSpec
 from echolib.reproduce.kept import WEIGHTS, Found, Shelf
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.provenance import RESULT_CODE, Provenance, code_fingerprint, collect
+from echolib.reproduce.records import parse_keyed, read_keyed
 from echolib.reproduce.study_measures import study_measures
 
 #: Parts of the package that decide an evaluation, and its small tables, by kind.
@@ -132,30 +133,13 @@ class Evaluation:
 
 
 def read_record(path: Path) -> EvaluationRecord:
-    """Read an evaluation's record.
-
-    Raises:
-        RecordError: the file is damaged, or its specification has another key than the record says.
-    """
-    try:
-        return parse_record(path.read_bytes(), f"{path.parent.name}/{path.name}")
-    except RecordError as error:
-        raise RecordError(f"{error}; delete the record and run again") from None
+    """Read an evaluation's ``record.json``; raises as :func:`echolib.reproduce.records.read_keyed`."""
+    return read_keyed(path, parse_record)
 
 
 def parse_record(content: bytes, name: str) -> EvaluationRecord:
-    """The record of a file's content; ``name`` is how the file is called in messages.
-
-    Raises:
-        RecordError: as :func:`read_record`.
-    """
-    try:
-        record = EvaluationRecord.model_validate(parse_json(content))
-    except (ValueError, ValidationError) as error:
-        raise RecordError(f"{name}: not a record of an evaluation: {error}") from None
-    if record.spec.key != record.key:
-        raise RecordError(f"{name}: says key {record.key}, but its specification has {record.spec.key}")
-    return record
+    """An evaluation's record from a file's content; raises as :func:`echolib.reproduce.records.parse_keyed`."""
+    return parse_keyed(content, name, EvaluationRecord, "an evaluation")
 
 
 def folder_of(ledger: Ledger, spec: AnySpec) -> Path:

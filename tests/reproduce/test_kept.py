@@ -26,6 +26,7 @@ from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.make import IncompleteBook, make_book
 from echolib.reproduce.plan_report import report, stale
 from echolib.reproduce.planner import make_plan
+from echolib.reproduce.provenance import short
 from echolib.reproduce.scorecard import provenance_html
 from echolib.reproduce.workspace import Workspace
 from tests.reproduce.small import PROFILE, two_pages, write_checkout
@@ -206,7 +207,7 @@ def sums_again(folder: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize(("part", "damage", "words"), [
-    ("json", lambda p: p.write_text("{half"), "not a run record"),
+    ("json", lambda p: p.write_text("{half"), "not a record of a run"),
     ("json", lambda p: write_json(p, json.loads(p.read_text()) | {"key": "f" * 16}), "says key f{16}, but its specification has"),
     ("json", lambda p: p.write_text(p.read_text().replace('"width": 0.125', '"width": 0.5')), "but its specification has"),
     ("json", lambda p: p.write_text(p.read_text().replace('"best_epoch": ', '"best_epoch": 1')), "has another SHA-256"),
@@ -278,7 +279,7 @@ def test_other_code_is_used_and_said(fresh, monkeypatch):
     for module in (ledger_module, __import__("echolib.reproduce.scorecard", fromlist=["x"])):
         monkeypatch.setattr(module, "code_fingerprint", lambda *_: "0" * 16)
     record, why = ledger_of(fresh).state(one)
-    said = f"computed by code {origin.code}, commit {origin.commit[:10]}; the code has changed since"
+    said = f"computed by code {origin.code}, commit {short(origin.commit)}; the code has changed since"
     assert why == f"results/tiny; {said}"
     assert f"0000000000000000; 1 of 1 {said}" in provenance_html([record], "tiny")
     plan = make_plan(fresh, rate=1e11)

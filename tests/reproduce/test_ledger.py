@@ -150,7 +150,7 @@ def test_a_record_of_another_specification_is_refused_by_name(trained):
     with pytest.raises(RecordError, match=f"{spec.key}/record.json: says key ffff"):
         read_record(path)
     path.write_text("{half")
-    with pytest.raises(RecordError, match="not a run record"):
+    with pytest.raises(RecordError, match="not a record of a run"):
         ledger.require([spec])
     other = ledger.workspace.profile.segment_run("unet3d", seed=1)
     ledger.require([other])
