@@ -26,6 +26,8 @@ from echolib.reproduce.notebooks import validate
 NOTEBOOKS = ("simlvseg_method", "simlvseg_audit", "phantom_atlas", "simlvseg_table1", "simlvseg_figure6", "simlvseg_figure7",
              "simlvseg_figure8", "simlvseg_figure9", "simlvseg_table2", "simlvseg_table3", "simlvseg_runtime",
              "ejection_fraction", "real_clip")
+#: Those that measure time: no other one is executed beside them.
+TIMED = ("simlvseg_runtime",)
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from echolib.errors import EcholibError, RecordError
 from echolib.files import locked, write_atomic
 from echolib.reproduce import baseline, evaluations, overview, scorecard, speed
 from echolib.reproduce.book import assemble, build
-from echolib.reproduce.contents import NOTEBOOKS, Needs, check, needs, parameters, source, title
+from echolib.reproduce.contents import NOTEBOOKS, TIMED, Needs, check, needs, parameters, source, title
+from echolib.reproduce.executing import Task, run_all
 from echolib.reproduce.experiments import REGISTRY
 from echolib.reproduce.ledger import Ledger
-from echolib.reproduce.notebooks import execute, is_current
+from echolib.reproduce.notebooks import is_current
 from echolib.reproduce.provenance import code_fingerprint
 from echolib.reproduce.workspace import Workspace
 
@@ -58,9 +59,13 @@ class _Making:
         try:
             return work()
         except EcholibError as error:
-            self.failed.setdefault(page, str(error))
-            self.say(f"page {page} stops: {error}")
+            self.fail(page, error)
             return None
+
+    def fail(self, page: str, error: EcholibError) -> None:
+        """Mark a page as failed."""
+        self.failed.setdefault(page, str(error))
+        self.say(f"page {page} stops: {error}")
 
     def compute(self, key: str, work: Callable[[], object]) -> None:
         """Do ``work`` once: when it failed for one page, it is not tried again for the next."""
@@ -101,7 +106,11 @@ def make_notebook(profile: str, name: str) -> Path:
     """
     workspace = Workspace.open(profile)
     check(name, workspace.root, workspace.profile)
-    return _notebook(Ledger(workspace), name, lambda text: print(text, flush=True))
+    task, why = _task(Ledger(workspace), name)
+    if why:
+        print(f"notebook {name}: {why}", flush=True)
+        task.run()
+    return task.out
 
 
 def notebook_inputs(ledger: Ledger, name: str) -> list[str]:
@@ -133,8 +142,7 @@ def _make(profile: str, computes: bool) -> Path:
             if name not in making.failed:
                 making.attempt(name, lambda name=name: _compute(making, name))
         say("records are complete" if not making.failed else f"{len(making.failed)} pages lack something")
-        executed = [_page(making, name) for name in NOTEBOOKS]
-        home = _render(making, [path for path in executed if path is not None])
+        home = _render(making, _execute(making))
         if making.failed:
             raise IncompleteBook(home.relative_to(workspace.root), making.failed)
         say("done")
@@ -189,24 +197,36 @@ def _compute(making: _Making, name: str) -> None:
         making.compute(spec.key, lambda spec=spec: evaluations.require(making.ledger, [spec]))
 
 
-def _page(making: _Making, name: str) -> Path | None:
-    """The executed notebook of a page, or None when the page failed."""
-    if name in making.failed:
-        return None
-    return making.attempt(name, lambda: _notebook(making.ledger, name, making.say))
+def _execute(making: _Making) -> list[Path]:
+    """Execute what is stale, several at a time; the executed notebooks of all pages that did not fail, in reading order."""
+    tasks = {name: making.attempt(name, lambda name=name: _task(making.ledger, name)) for name in NOTEBOOKS
+             if name not in making.failed}
+    stale = []
+    for task, why in (found for found in tasks.values() if found is not None):
+        if why:
+            making.say(f"notebook {task.name}: {why}")
+            stale.append(task)
+    for done, (name, error) in enumerate(run_all(stale), start=1):
+        if error is None:
+            making.say(f"notebook {name} is done, {done} of {len(stale)}")
+        else:
+            making.fail(name, error)
+    return [found[0].out for name, found in tasks.items() if name not in making.failed]
 
 
-def _notebook(ledger: Ledger, name: str, say: Say) -> Path:
+def _task(ledger: Ledger, name: str) -> tuple[Task, str]:
+    """How a notebook is executed, and why it has to be; "" when what lies there is current.
+
+    Raises:
+        EcholibError: it has to be executed and the ledger computes nothing.
+    """
     workspace = ledger.workspace
-    here, out = source(name, workspace.root), workspace.build / "notebooks" / f"{name}.ipynb"
-    given, inputs = parameters(name, workspace.profile), notebook_inputs(ledger, name)
-    current, why = is_current(here, out, given, inputs)
-    if not current:
-        if not ledger.computes:
-            raise EcholibError(f"{why}; execute it with `echolib notebook {name} --profile {workspace.profile.name}`")
-        say(f"notebook {name}: {why}")
-        execute(here, out, given, cwd=workspace.root, inputs=inputs)
-    return out
+    task = Task(name, source(name, workspace.root), workspace.build / "notebooks" / f"{name}.ipynb",
+                parameters(name, workspace.profile), workspace.root, tuple(notebook_inputs(ledger, name)), alone=name in TIMED)
+    current, why = is_current(task.notebook, task.out, task.parameters, task.inputs)
+    if not current and not ledger.computes:
+        raise EcholibError(f"{why}; execute it with `echolib notebook {name} --profile {workspace.profile.name}`")
+    return task, "" if current else why
 
 
 def _render(making: _Making, executed: list[Path]) -> Path:

@@ -31,7 +31,7 @@ from papermill.exceptions import PapermillExecutionError
 from pydantic import TypeAdapter, ValidationError
 
 from echolib.errors import NotebookError
-from echolib.files import read_json, write_json
+from echolib.files import locked, read_json, write_json
 from echolib.reproduce.lint import parameter_cells
 from echolib.reproduce.provenance import code_fingerprint, versions
 
@@ -127,7 +127,7 @@ def execute(notebook: Path, out: Path, parameters: dict[str, object], *, cwd: Pa
     before = _sha256(notebook)
     out.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix=".running-", dir=out.parent) as folder:
+    with locked(out.with_name(f".{out.stem}.lock")), tempfile.TemporaryDirectory(prefix=_left(out), dir=out.parent) as folder:
         running = Path(folder) / out.name
         with _own_kernel(Path(folder)):
             _run(notebook, running, parameters, cwd=cwd, timeout_s=timeout_s, progress=progress)
@@ -143,6 +143,14 @@ def execute(notebook: Path, out: Path, parameters: dict[str, object], *, cwd: Pa
         "wall_seconds": round(time.monotonic() - started, 1),
         "finished": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")})
     return out
+
+
+def _left(out: Path) -> str:
+    """Prefix of the folders in which ``out`` is executed; those of killed processes are removed. We hold its lock."""
+    prefix = f".running-{out.stem}-"
+    for old in out.parent.glob(f"{prefix}*"):
+        shutil.rmtree(old)
+    return prefix
 
 
 def is_current(notebook: Path, out: Path, parameters: dict[str, object], inputs: Iterable[str] = ()) -> tuple[bool, str]:
