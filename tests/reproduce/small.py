@@ -101,3 +101,16 @@ def two_pages(monkeypatch) -> None:
 
     monkeypatch.setattr(ledger_module, "train_segment", train)
     monkeypatch.setattr(ledger_module, "train_reconstruct", train)
+
+
+def untrained_runs(monkeypatch) -> None:
+    """Every run counts as finished, with the weights that its network begins with: for tests of what comes after a run."""
+    def require(self, specs):
+        for spec in specs:
+            folder = self.workspace.run_dir(spec)
+            if not (folder / "weights.safetensors").is_file():
+                folder.mkdir(parents=True)
+                net = models.build(spec.model.name, width=spec.model.width, frames=spec.clip.frames, seed=0)
+                models.save_weights(net, folder / "weights.safetensors", {})
+
+    monkeypatch.setattr(ledger_module.Ledger, "require", require)

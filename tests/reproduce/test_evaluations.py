@@ -14,6 +14,7 @@ from echolib.reproduce import evaluations as module
 from echolib.reproduce.evaluations import EvaluationSpec, committed, keep, read_record, require, state
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.workspace import Workspace
+from tests.reproduce.small import untrained_runs
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +36,7 @@ def ledger(cohorts, monkeypatch):
     ledger = Ledger(cohorts, say=log.append, progress=False)
     ledger.log = log
 
-    def run(self, specs):
-        for spec in specs:
-            folder = self.workspace.run_dir(spec)
-            if not (folder / "weights.safetensors").is_file():
-                folder.mkdir(parents=True)
-                net = models.build(spec.model.name, width=spec.model.width, frames=spec.clip.frames, seed=0)
-                models.save_weights(net, folder / "weights.safetensors", {})
-
-    monkeypatch.setattr(Ledger, "require", run)
+    untrained_runs(monkeypatch)
     return ledger
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from echolib import models
 from echolib.config import Profile
 from echolib.errors import RecordError
 from echolib.reproduce import evaluations, examples
 from echolib.reproduce.evaluations import EXAMPLES, EvaluationSpec, committed, keep, require
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.workspace import Workspace
+from tests.reproduce.small import untrained_runs
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +30,7 @@ def ledger(root, monkeypatch):
         "clip_3d": {"frames": 16}, "pretrain": {"epochs": 1, "batch": 1}, "segment": {"epochs": 1, "batch": 1},
         "framewise": {"epochs": 1, "batch": 2}})
 
-    def run(self, specs):
-        for spec in specs:
-            folder = self.workspace.run_dir(spec)
-            if not (folder / "weights.safetensors").is_file():
-                folder.mkdir(parents=True)
-                net = models.build(spec.model.name, width=spec.model.width, frames=spec.clip.frames, seed=0)
-                models.save_weights(net, folder / "weights.safetensors", {})
-
-    monkeypatch.setattr(Ledger, "require", run)
+    untrained_runs(monkeypatch)
     return Ledger(Workspace(root=root, profile=profile, build=root / "build" / "tiny"), say=lambda line: None, progress=False)
 
 

@@ -11,7 +11,6 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from echolib import models
 from echolib.config import ECHONET_MEAN, ECHONET_STD, Profile
 from echolib.data import camus
 from echolib.data.store import pack
@@ -24,6 +23,7 @@ from echolib.reproduce.half_cycles import HalfCycleSpec, letterbox, phases_of, p
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.workspace import Workspace
 from tests.data import fakes
+from tests.reproduce.small import untrained_runs
 
 
 @pytest.fixture(scope="module")
@@ -159,15 +159,7 @@ def ledger(workspace, monkeypatch):
     ledger = Ledger(workspace, say=log.append, progress=False)
     ledger.log = log
 
-    def run(self, specs):
-        for spec in specs:
-            folder = self.workspace.run_dir(spec)
-            if not (folder / "weights.safetensors").is_file():
-                folder.mkdir(parents=True)
-                net = models.build(spec.model.name, width=spec.model.width, frames=spec.clip.frames, seed=0)
-                models.save_weights(net, folder / "weights.safetensors", {})
-
-    monkeypatch.setattr(Ledger, "require", run)
+    untrained_runs(monkeypatch)
     return ledger
 
 
