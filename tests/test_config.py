@@ -76,9 +76,9 @@ def test_the_protocols_differ_where_the_audit_says():
 
 
 def test_a_frame_wise_run_has_the_milestones_of_its_own_schedule(smoke):
-    assert (smoke.segment.epochs, smoke.framewise.epochs) == (4, 8)
+    assert (smoke.segment.epochs, smoke.framewise.epochs) == (3, 6)
     clips, frames = (smoke.segment_run(name, seed=0, protocol="released").train for name in ("unet3d", "nnunet2d"))
-    assert clips.optimiser.milestones == (3,) and frames.optimiser.milestones == (5, 7)
+    assert clips.optimiser.milestones == (2, 3) and frames.optimiser.milestones == (4, 5)
 
 
 def test_a_shortened_schedule_keeps_the_place_of_its_milestones():

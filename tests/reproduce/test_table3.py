@@ -162,5 +162,5 @@ def test_an_evaluation_s_cost_grows_with_the_cohort_and_the_clip():
     assert 0 < small.seconds and large.seconds == pytest.approx(2 * small.seconds) == wide.seconds
     assert (small.disk, large.disk, wide.disk) == (40 * 20 * 45, 80 * 20 * 45, 40 * 20 * 45)
     desk = PROFILES["desk"].camus
-    assert estimator.store(desk).disk == 40 * 20 * 64 * 64, "the four-chamber view alone is packed"
+    assert estimator.store(desk).disk == 40 * 20 * desk.size ** 2, "the four-chamber view alone is packed"
     assert estimator.cohort(desk).seconds > estimator.cohort(PROFILES["desk"].echonet).seconds / 20
