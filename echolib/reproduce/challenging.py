@@ -23,6 +23,7 @@ from echolib.reproduce.examples import require as require_examples
 from echolib.reproduce.experiments import CHALLENGES, FRAMEWISE, TABLE1, on_preset
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.pages import html_table
+from echolib.reproduce.windows import on_videos
 
 #: The network whose worst cases are shown, beside those of the frame-wise one.
 OURS = "SimLVSeg-3D"
@@ -61,7 +62,7 @@ def needed(profile: Profile) -> dict[str, list[EvaluationSpec]]:
     """Evaluations by :func:`echolib.reproduce.experiments.on_preset`, one a seed; ordinary clips first, on phantoms."""
     cohorts = [(ORDINARY, profile.echonet, profile.probe.videos)] if profile.echonet.phantom is not None else []
     cohorts += [(preset, profile.probe_data(preset), None) for preset in CHALLENGES]
-    return {on_preset(name, preset): [EvaluationSpec(run=spec, data=data, studies=studies) for spec in specs]
+    return {on_preset(name, preset): on_videos(specs, data, studies)
             for preset, data, studies in cohorts for name, specs in networks(profile).items()}
 
 

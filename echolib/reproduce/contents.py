@@ -16,7 +16,7 @@ import nbformat
 from echolib import published
 from echolib.config import DataSpec, Profile, RunSpec
 from echolib.errors import ConfigError, NotebookError
-from echolib.reproduce import ejection, table3
+from echolib.reproduce import ejection, table3, windows
 from echolib.reproduce.entries import Experiment
 from echolib.reproduce.evaluations import AnySpec
 from echolib.reproduce.experiments import REGISTRY, TABLE1
@@ -78,11 +78,16 @@ def _audit(profile: Profile) -> Needs:
     return Needs(tuple(spec for group in TABLE1.runs(profile).values() for spec in group))
 
 
+def _windows(profile: Profile) -> Needs:
+    return Needs(evaluations=tuple(spec for group in windows.needed(profile).values() for spec in group))
+
+
 #: Notebook -> what it needs besides the runs of the registry's entries that name it.
 BESIDES: dict[str, Callable[[Profile], Needs]] = {
     "phantom_atlas": lambda profile: Needs(baseline=True),
     "simlvseg_method": _method,
     "simlvseg_table1": _table1,
+    "simlvseg_figure9": _windows,
     "simlvseg_table3": lambda profile: Needs(evaluations=tuple(table3.needed(profile))),
     "simlvseg_audit": _audit,
     "simlvseg_runtime": lambda profile: Needs(),

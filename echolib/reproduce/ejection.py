@@ -18,6 +18,7 @@ from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.pages import html_table
 from echolib.reproduce.provenance import code_fingerprint
 from echolib.reproduce.scorecard import origin_items
+from echolib.reproduce.windows import on_videos
 
 #: The row without a network: what is left of the error when every mask is exact.
 CEILING = "exact masks"
@@ -47,8 +48,7 @@ def needed(profile: Profile) -> tuple[dict[str, list[EvaluationSpec]], dict[str,
     cohorts = []
     for data, studies in ((profile.echonet, profile.probe.videos), (profile.probe_data("arrhythmia"), None)):
         part = {CEILING: [EvaluationSpec(run=None, data=data, studies=studies)]} if data.phantom is not None else {}
-        cohorts.append(part | {n: [EvaluationSpec(run=spec, data=data, studies=studies) for spec in specs]
-                               for n, specs in runs.items()})
+        cohorts.append(part | {name: on_videos(specs, data, studies) for name, specs in runs.items()})
     return cohorts[0], cohorts[1]
 
 

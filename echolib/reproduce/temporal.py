@@ -18,6 +18,7 @@ from echolib.reproduce.examples import Case
 from echolib.reproduce.experiments import FRAMEWISE, TABLE1
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.pages import html_table
+from echolib.reproduce.windows import on_videos
 
 #: The three networks of the paper's figure, in its order.
 DRAWN = (FRAMEWISE, "SimLVSeg-3D, no pre-training", "SimLVSeg-3D")
@@ -33,7 +34,7 @@ def needed(profile: Profile) -> dict[str, list[EvaluationSpec]]:
     """Evaluations by network, one a seed: the test videos that the page on the ejection fraction takes as well."""
     runs = {label_of(name): specs for name, specs in TABLE1.runs(profile).items()}
     order = [*(n for n in runs if n not in DRAWN), *DRAWN]
-    return {n: [EvaluationSpec(run=spec, data=profile.echonet, studies=profile.probe.videos) for spec in runs[n]] for n in order}
+    return {name: on_videos(runs[name], profile.echonet, profile.probe.videos) for name in order}
 
 
 def load(ledger: Ledger) -> Groups:
