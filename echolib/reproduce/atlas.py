@@ -21,10 +21,10 @@ from echolib.plots import COLOURS
 from echolib.reproduce.pages import html_table
 
 
-def gallery(store: ClipStore, folder: Path, count: int, columns: int) -> Figure:
-    """The end-diastolic frame of the first ``count`` studies with the true border, EF in the title."""
+def gallery(store: ClipStore, folder: Path, studies: Sequence[str], columns: int) -> Figure:
+    """The end-diastolic frame of some studies with the true border, EF in the title."""
     pictures, titles = [], []
-    for study in store.studies.index[:count]:
+    for study in studies:
         frame = int(store.studies.ed_frame[study])
         truth = read_truth(folder, study)
         pictures.append(plots.overlay(np.asarray(store.video(study)[frame:frame + 1]), truth=truth.masks[frame:frame + 1])[0])

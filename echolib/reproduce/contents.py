@@ -16,7 +16,7 @@ import nbformat
 from echolib import published
 from echolib.config import DataSpec, Profile, RunSpec
 from echolib.errors import ConfigError, NotebookError
-from echolib.reproduce import ejection, table3, windows
+from echolib.reproduce import ejection, table3, table3_figures, windows
 from echolib.reproduce.entries import Experiment
 from echolib.reproduce.evaluations import AnySpec
 from echolib.reproduce.experiments import REGISTRY, TABLE1
@@ -82,13 +82,19 @@ def _windows(profile: Profile) -> Needs:
     return Needs(evaluations=tuple(spec for group in windows.needed(profile).values() for spec in group))
 
 
+def _table3(profile: Profile) -> Needs:
+    if profile.camus is None:
+        return Needs()
+    return Needs(evaluations=(*table3.needed(profile), *table3_figures.shifted(profile)))
+
+
 #: Notebook -> what it needs besides the runs of the registry's entries that name it.
 BESIDES: dict[str, Callable[[Profile], Needs]] = {
     "phantom_atlas": lambda profile: Needs(baseline=True),
     "simlvseg_method": _method,
     "simlvseg_table1": _table1,
     "simlvseg_figure9": _windows,
-    "simlvseg_table3": lambda profile: Needs(evaluations=tuple(table3.needed(profile))),
+    "simlvseg_table3": _table3,
     "simlvseg_audit": _audit,
     "simlvseg_runtime": lambda profile: Needs(),
     "ejection_fraction": _ejection,

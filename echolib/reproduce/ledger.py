@@ -34,6 +34,9 @@ from echolib.training import processes
 from echolib.training.pretrain import train_reconstruct
 from echolib.training.segment import train_segment
 
+#: Studies of a split that are simulated for a page that draws a few clips.
+SAMPLE = 12
+
 
 def processes_asked() -> int:
     """Processes that share a training: the variable ``ECHOLIB_PROCESSES``, 1 where it is not set.
@@ -85,12 +88,13 @@ class Ledger:
             self._others[name] = self.workspace.store_of(data, progress=self.progress)
         return self._others[name]
 
-    def sample(self, *, train: int = 0, val: int = 0, test: int = 0) -> tuple[ClipStore, Path]:
-        """The first so many studies of each split of the profile's cohort, and their folder: for pages that draw a few clips.
+    def sample(self, *, train: int = SAMPLE, test: int = SAMPLE) -> tuple[ClipStore, Path]:
+        """The first so many studies of two splits of the profile's cohort, and their folder: for pages that draw a few clips.
 
-        Of a phantom no other study is simulated; what is drawn is the same whether the whole cohort is here or not.
+        Of a phantom no other study is simulated; what is drawn is the same whether the whole cohort is here or not. Pages that
+        ask for the same number share one sample, which is simulated once.
         """
-        return self.workspace.sample(self.workspace.profile.echonet, train=train, val=val, test=test, progress=self.progress)
+        return self.workspace.sample(self.workspace.profile.echonet, train=train, test=test, progress=self.progress)
 
     def store_with(self, studies: Iterable[str]) -> ClipStore:
         """A store of the profile's cohort that holds these studies: the whole one where it is here, else theirs alone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,14 +10,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from echolib import published
-from echolib.config import Profile, RunSpec
+from echolib.config import Profile
 from echolib.plots import COLOURS, overlay
+from echolib.reproduce import examples
+from echolib.reproduce.evaluations import EvaluationSpec, require
+from echolib.reproduce.examples import Picture
 from echolib.reproduce.experiments import TABLE3
-from echolib.reproduce.figures import predicted_masks
-from echolib.reproduce.half_cycles import half_cycles, predict
+from echolib.reproduce.half_cycles import HalfCycleSpec
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.pages import html_table
 from echolib.reproduce.table3 import COLUMNS, READINGS, TEXT, WITH, WITHOUT, Estimate, Results, estimates
+from echolib.reproduce.windows import on_videos
 
 #: Marker faces: hollow without pre-training, filled with it.
 _FILLED = {WITHOUT: False, WITH: True}
@@ -131,45 +133,42 @@ def _estimate(e: Estimate) -> str:
     return f"{e.value:.2f} <small>({e.low:.2f}–{e.high:.2f})</small>"
 
 
-def shift_figure(ledger: Ledger, results: Results, run: RunSpec) -> tuple[Figure, str]:
+def shifted(profile: Profile) -> tuple[EvaluationSpec, HalfCycleSpec]:
+    """The evaluations of which :func:`shift_figure` shows a clip each: the pre-trained network of the first seed on whole videos
+    like those it learnt from, and on half cycles as the text reads."""
+    run = TABLE3.runs(profile)[WITH][0]
+    return (on_videos([run], profile.echonet, profile.probe.videos)[0],
+            HalfCycleSpec(run=run, data=profile.camus, padding=TEXT.padding, aspect=TEXT.aspect))
+
+
+def shift_figure(ledger: Ledger, results: Results) -> tuple[Figure, str]:
     """One clip of each data set as the network sees it, ED and ES, with its masks, and the grey levels of both cohorts.
 
     The studies are those of median Dice, so neither is picked by hand. Returns the figure and a text that stands for it.
     """
-    profile, model = ledger.workspace.profile, ledger.model(run)
-    own, other = ledger.store, ledger.store_of(profile.camus)
-    inside = ledger.scores(run)
-    study, dice = _median(inside)
-    video, about = np.asarray(own.video(study)), own.studies.loc[study]
-    masks = predicted_masks(model, video, run, own)
-    pictures = [_drawn(video[f], masks[f], own.mask(study, int(f))) for f in (about.ed_frame, about.es_frame)]
-    table = next(t for t, r in zip(results.tables(WITH), TABLE3.runs(profile)[WITH], strict=True) if r == run)
-    name, dice_other = _median(table)
-    cycle, found = next(predict(model, (c for c in half_cycles(other, run.clip.frames) if c.study == name)))
-    for phase in ("ED", "ES"):
-        place = int(np.flatnonzero(cycle.phases == phase)[0])
-        pictures.append(_drawn(cycle.clip[place], found[place], cycle.masks[place]))
+    videos, cycles = require(ledger, shifted(ledger.workspace.profile))
+    pictures, levels, dice = [], [], []
+    for evaluation, table in ((videos, ledger.scores(videos.record.spec.run)), (cycles, results.tables(WITH)[0])):
+        study, score = _median(table)
+        frame = table[table.study == study].drop_duplicates("phase").set_index("phase").frame
+        found = examples.require(ledger, evaluation, cases := [(study, int(frame[phase])) for phase in ("ED", "ES")], levels=True)
+        pictures += [_drawn(found.pictures[case]) for case in cases]
+        levels.append(found.levels)
+        dice.append(score)
     figure, axes = plt.subplots(1, 5, figsize=(8.6, 1.75), width_ratios=(1, 1, 1, 1, 1.3), layout="constrained")
     titles = [f"{kind}, {phase}" for kind in ("EchoNet style", "CAMUS style") for phase in ("ED", "ES")]
     for axis, picture, title in zip(axes, pictures, titles, strict=False):
         axis.imshow(picture, interpolation="nearest")
         axis.set_title(title, fontsize=8)
         axis.axis("off")
-    for store, colour, label in ((own, COLOURS["published"], "EchoNet style"), (other, COLOURS["other"], "CAMUS style")):
-        edges, share = grey_levels(store)
-        axes[4].plot([np.mean(pair) for pair in pairwise(edges)], 100 * share, color=colour, lw=1.5, label=label)
+    lines = ((COLOURS["published"], "EchoNet style"), (COLOURS["other"], "CAMUS style"))
+    for share, (colour, label) in zip(levels, lines, strict=True):
+        axes[4].plot(np.arange(4, 256, 8), 100 * share.reshape(32, 8).sum(1), color=colour, lw=1.5, label=label)
     axes[4].set(xlabel="grey level", ylabel="% of pixels", yscale="log")
     axes[4].legend(frameon=False, fontsize=7)
-    return figure, (f"Two frames of a clip in EchoNet-Dynamic's style, mean Dice {dice:.2f}, and two of a half cycle in CAMUS' "
-                    f"style, mean Dice {dice_other:.2f}, with predicted and labelled contours; on the right the share of pixels "
-                    "at each grey level in both cohorts")
-
-
-def grey_levels(store, frames: int = 200, bins: int = 32) -> tuple[np.ndarray, np.ndarray]:
-    """Edges (bins + 1,) and shares (bins,) of grey levels over evenly spaced frames of a packed cohort."""
-    rows = np.unique(np.linspace(0, len(store.frames) - 1, min(frames, len(store.frames))).astype(int))
-    counts, edges = np.histogram(store.frames[rows][..., 0], bins=bins, range=(0, 256))
-    return edges, counts / counts.sum()
+    return figure, (f"Two frames of a clip in EchoNet-Dynamic's style, mean Dice {dice[0]:.2f}, and two of a half cycle in "
+                    f"CAMUS' style, mean Dice {dice[1]:.2f}, with predicted and labelled contours; on the right the share of "
+                    "pixels at each grey level in both cohorts")
 
 
 def _median(table: pd.DataFrame) -> tuple[str, float]:
@@ -179,8 +178,9 @@ def _median(table: pd.DataFrame) -> tuple[str, float]:
     return str(ordered.index[place]), float(ordered.iloc[place])
 
 
-def _drawn(frame: np.ndarray, predicted: np.ndarray, labelled: np.ndarray) -> np.ndarray:
-    return overlay(frame[None], predicted[None], labelled[None])[0]
+def _drawn(picture: Picture) -> np.ndarray:
+    labelled = None if picture.exact is None else picture.exact[None]
+    return overlay(picture.picture[None, ..., None], picture.mask[None], labelled)[0]
 
 
 def described(profile: Profile) -> str:

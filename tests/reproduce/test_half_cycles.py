@@ -17,7 +17,7 @@ from echolib.data.store import pack
 from echolib.errors import RecordError
 from echolib.evaluation.metrics import dice
 from echolib.phantom import cohort as phantoms
-from echolib.reproduce import evaluations, half_cycles
+from echolib.reproduce import evaluations, examples, half_cycles
 from echolib.reproduce.evaluations import EvaluationSpec, committed, keep, require, state
 from echolib.reproduce.half_cycles import HalfCycleSpec, letterbox, phases_of, predict, scores, tables
 from echolib.reproduce.ledger import Ledger
@@ -205,6 +205,34 @@ def test_options_are_other_evaluations_with_other_results(ledger):
     short = found[0].studies.set_index("study").scored < 16
     differs = (found[0].frames.predicted_px != found[1].frames.predicted_px).groupby(found[0].frames.study).any()
     assert not differs[~short].any(), "a half cycle that fills the clip is not padded"
+
+
+@pytest.mark.parametrize("aspect", ["ignored", "kept"])
+def test_frames_and_grey_levels_are_drawn_again_without_network_or_cohort(ledger, tmp_path, monkeypatch, aspect):
+    one = require(ledger, [spec_of(ledger, aspect=aspect)])[0]
+    table = one.frames[one.frames.phase.isin(["ED", "ES"])].set_index(["study", "frame"])
+    found = examples.require(ledger, one, list(table.index), levels=True)
+    for case, row in table.iterrows():
+        picture = found.pictures[case]
+        assert picture.picture.shape == (32, 32) and picture.picture.std() > 0
+        assert (picture.mask.sum(), picture.exact.sum(), (picture.mask & picture.exact).sum()) == (
+            row.predicted_px, row.traced_px, row.intersection)
+    grey = np.asarray(ledger.store_of(one.record.spec.data).frames)
+    assert found.levels == pytest.approx(np.bincount(grey.ravel(), minlength=256) / grey.size), "so few frames are all looked at"
+
+    keep(one, tmp_path / "results" / "tiny")
+    kept = committed(tmp_path)[0]
+    monkeypatch.setattr(examples, "predict", None)  # from here on nothing may be segmented or counted
+    monkeypatch.setattr(examples, "grey_levels", None)
+    again = examples.require(ledger, kept, list(table.index), levels=True)
+    assert np.array_equal(again.levels, found.levels) and again.pictures.keys() == found.pictures.keys()
+    assert all((again.pictures[case].mask == found.pictures[case].mask).all() for case in found.pictures)
+    assert examples.require(ledger, kept, []).levels is None
+
+    examples.write(one.folder / evaluations.EXAMPLES, examples.Examples(found.pictures, {}), one)
+    keep(one, tmp_path / "results" / "tiny")
+    with pytest.raises(RecordError, match="was kept without the example grey levels"):
+        examples.require(ledger, committed(tmp_path)[0], [], levels=True)
 
 
 def test_what_is_no_half_cycle_is_refused(ledger):

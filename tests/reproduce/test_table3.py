@@ -115,7 +115,10 @@ def test_nothing_is_trained_for_it_and_every_way_is_evaluated():
         first = {s.key for specs in TABLE1.runs(profile).values() for s in specs}
         wanted = contents.needs("simlvseg_table3", profile)
         assert {r.key for r in wanted.runs} <= first and len(wanted.runs) == 2 * len(profile.seeds)
-        assert len(wanted.evaluations) == 3 * len(wanted.runs) and profile.camus in contents.cohorts(profile, [wanted])
+        kinds = [e.kind for e in wanted.evaluations]
+        assert kinds.count("half_cycle") == 3 * len(wanted.runs) and profile.camus in contents.cohorts(profile, [wanted])
+        assert kinds.count("video") == 1, "of which one clip is shown; the page of Figure 9 needs it as well"
+        assert set(table3_figures.shifted(profile)) <= set(wanted.evaluations)
         assert contents.select("simlvseg_table3", profile).evaluations == wanted.evaluations
 
 
