@@ -16,7 +16,7 @@ import nbformat
 from echolib import published
 from echolib.config import DataSpec, Profile, RunSpec
 from echolib.errors import ConfigError, NotebookError
-from echolib.reproduce import ejection, table3, table3_figures, windows
+from echolib.reproduce import ejection, figures, table3, table3_figures, windows
 from echolib.reproduce.entries import Experiment
 from echolib.reproduce.evaluations import AnySpec
 from echolib.reproduce.experiments import REGISTRY, TABLE1
@@ -65,7 +65,8 @@ def _method(profile: Profile) -> Needs:
 
 def _table1(profile: Profile) -> Needs:
     runs = TABLE1.runs(profile)
-    return Needs(weights=(runs["SimLVSeg-3D"][0],), logs=tuple(specs[0] for specs in runs.values()), baseline=True)
+    return Needs(evaluations=(figures.on_test_videos(profile, runs["SimLVSeg-3D"][0]),),
+                 logs=tuple(specs[0] for specs in runs.values()), baseline=True)
 
 
 def _real_clip(profile: Profile) -> Needs:

@@ -11,15 +11,17 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from echolib.config import RunSpec, load_profile
-from echolib.data.store import ClipStore
+from echolib.config import Profile, RunSpec, load_profile
 from echolib.evaluation.inference import segment_video
 from echolib.plots import COLOURS, contact_sheet, intervals, overlay
+from echolib.reproduce import examples
 from echolib.reproduce.entries import Experiment
+from echolib.reproduce.evaluations import EvaluationSpec, require
 from echolib.reproduce.kept import Shelf
 from echolib.reproduce.ledger import Ledger
 from echolib.reproduce.records import Record, parse_record
 from echolib.reproduce.scorecard import over_seeds
+from echolib.reproduce.windows import on_videos
 
 
 def kept_elsewhere(experiment: Experiment, ledger: Ledger, shown: Iterable[Record]) -> tuple[str, dict[str, list[Record]]]:
@@ -119,20 +121,23 @@ def training_figure(logs: dict[str, pd.DataFrame]) -> Figure:
 
 
 def worst_figure(ledger: Ledger, spec: RunSpec, count: int = 5) -> tuple[Figure, pd.DataFrame]:
-    """The test frames on which a run does worst, chosen by their score alone, with prediction and tracing."""
-    worst, model = ledger.scores(spec).nsmallest(count, "dice"), ledger.model(spec)
-    store = ledger.store_with(worst.study)
-    pictures, titles = [], []
-    for row in worst.itertuples():
-        video = np.asarray(store.video(row.study))
-        masks = predicted_masks(model, video, spec, store)
-        pictures.append(overlay(video[row.frame:row.frame + 1], masks[row.frame:row.frame + 1],
-                                store.mask(row.study, row.frame)[None])[0])
-        titles.append(f"{row.phase}, Dice {row.dice:.2f}")
+    """The test frames on which a run does worst, chosen by their score alone, with prediction and true outline.
+
+    The outlines are those of :func:`on_test_videos`; on real data the true one is the tracing.
+    """
+    worst = ledger.scores(spec).nsmallest(count, "dice")
+    evaluation = require(ledger, [on_test_videos(ledger.workspace.profile, spec)])[0]
+    found = examples.require(ledger, evaluation, zip(worst.study, worst.frame.map(int), strict=True)).pictures.values()
+    titles = [f"{row.phase}, Dice {row.dice:.2f}" for row in worst.itertuples()]
+    pictures = [overlay(one.picture[None, ..., None], one.mask[None], one.exact[None])[0] for one in found]
     return contact_sheet(np.stack(pictures), titles, columns=count), worst
 
 
-def predicted_masks(model, video: np.ndarray, spec: RunSpec, store: ClipStore | None = None) -> np.ndarray:
+def on_test_videos(profile: Profile, spec: RunSpec) -> EvaluationSpec:
+    """The evaluation from which :func:`worst_figure` has its pictures; other pages need it as well."""
+    return on_videos([spec], profile.echonet, profile.probe.videos)[0]
+
+
+def predicted_masks(model, video: np.ndarray, spec: RunSpec) -> np.ndarray:
     """Masks of every frame of a video, (T, H, W) bool, at probability 0.5."""
-    size = store.size if store is not None else video.shape[1]
-    return segment_video(model, video, spec.clip.frames, spec.clip.period, size=size, overlap=True) >= 0.5
+    return segment_video(model, video, spec.clip.frames, spec.clip.period, size=video.shape[1], overlap=True) >= 0.5

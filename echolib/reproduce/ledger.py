@@ -96,13 +96,6 @@ class Ledger:
         """
         return self.workspace.sample(self.workspace.profile.echonet, train=train, test=test, progress=self.progress)
 
-    def store_with(self, studies: Iterable[str]) -> ClipStore:
-        """A store of the profile's cohort that holds these studies: the whole one where it is here, else theirs alone."""
-        data = self.workspace.profile.echonet
-        if data.phantom is None or self._store is not None or self.workspace.is_simulated(data):
-            return self.store
-        return self.workspace.some(data, studies, progress=self.progress)[0]
-
     @property
     def results(self) -> Path | None:
         """The profile's folder in ``results/``; None where kept records do not count."""
