@@ -17,6 +17,8 @@ from echolib.reproduce.temporal import DRAWN, MEASURES, Groups, score, shown
 #: Okabe-Ito, by network; the exact curve is black.
 LINES = dict(zip(DRAWN, (COLOURS["other"], COLOURS["committed"], COLOURS["here"]), strict=True))
 EXACT = "black"
+#: Okabe-Ito, in turn, of lines that differ by their seed.
+SEED_COLOURS = [COLOURS["here"], COLOURS["truth"], COLOURS["other"]]
 
 
 def outlined(picture: Picture, zoom: int = 3) -> np.ndarray:
@@ -75,6 +77,33 @@ def curve_figure(curves: dict[str, np.ndarray], fps: float, around: int) -> Figu
     spectrum.set_ylim(bottom=1e-2)
     figure.legend(*whole.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside upper left", ncols=len(lines))
     return figure
+
+
+def seeds_figure(curves: dict[int, np.ndarray], fps: float) -> Figure:
+    """One clip's area over time by one network, a line a seed, with the exact curve where it is known.
+
+    Args:
+        curves: seed -> (2, T) area in px, found and exact (NaN where it is unknown).
+        fps: frames per second.
+    """
+    figure, axis = plt.subplots(figsize=(9.2, 2.6), layout="constrained")
+    exact = next(iter(curves.values()))[1]
+    time = np.arange(len(exact)) / fps
+    for (seed, curve), colour in zip(curves.items(), SEED_COLOURS * len(curves), strict=False):
+        axis.plot(time, curve[0], color=colour, lw=1.5, label=f"seed {seed}")
+    if np.isfinite(exact).all():
+        axis.plot(time, exact, color=EXACT, lw=1.2, ls="--", label="exact")
+    axis.set(xlabel="time (s)", ylabel="LV area (px)", xlim=(0, time[-1]))
+    axis.set_ylim(bottom=0)
+    figure.legend(frameon=False, fontsize=8, loc="outside upper left", ncols=len(curves) + 1)
+    return figure
+
+
+def seeds_data(curves: dict[int, np.ndarray], fps: float) -> pd.DataFrame:
+    """What :func:`seeds_figure` draws: time in s and the areas in px."""
+    exact = next(iter(curves.values()))[1]
+    columns = {"time_s": np.arange(len(exact)) / fps, "exact": exact} | {f"seed {seed}": c[0] for seed, c in curves.items()}
+    return pd.DataFrame(columns).round(4)
 
 
 def curve_data(curves: dict[str, np.ndarray], fps: float) -> pd.DataFrame:

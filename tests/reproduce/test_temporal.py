@@ -113,6 +113,21 @@ def test_without_exact_curves_the_errors_are_dashes(groups):
     assert temporal.paired_table(groups).query("measure != 'flicker'").p.isna().all()
 
 
+def test_dice_on_traced_frames_stands_beside_dice_on_all(groups):
+    for place, one in enumerate(groups["SimLVSeg-3D"]):
+        one.studies[["traced_dice", "dice"]] = 0.9, 0.9 - 0.2 * place
+    for name in groups.keys() - {"SimLVSeg-3D"}:
+        for one in groups[name]:
+            one.studies[["traced_dice", "dice"]] = 0.8, np.nan
+    table = temporal.untraced_table(groups)
+    ours = table[table.network == "SimLVSeg-3D"]
+    assert ours["all"].tolist() == pytest.approx([90, 70, 50]) and ours.seed.tolist() == [0, 1, 2]
+    page = temporal.untraced_html(table).data
+    assert "<td>90.0, 90.0, 90.0</td><td>90.0, 70.0, 50.0</td>" in page and "<td>80.0, 80.0, 80.0</td><td>–, –, –</td>" in page
+    assert "The widest gap: SimLVSeg-3D, seed 2, 90.0 % on traced frames and 50.0 % on all." in page
+    assert "widest" not in temporal.untraced_html(table.assign(all=np.nan)).data
+
+
 @pytest.mark.parametrize(("profile", "first", "second"), [
     ("desk", "undecided", "holds"), ("smoke", "undecided", "undecided")])
 def test_the_verdicts_rest_on_the_evaluations(groups, monkeypatch, profile, first, second):
@@ -163,4 +178,9 @@ def test_the_figures_draw_every_network(groups):
     figure = temporal_figures.curve_figure(curves, 50.0, 40)
     assert len(figure.axes[0].lines) == 3, "no exact curve where none is known"
     plt.close(figure)
+    seeds = {seed: np.stack([100 + 9 * np.sin(t / 6), np.full(100, 100.0 + seed)]) for seed in range(5)}
+    figure = temporal_figures.seeds_figure(seeds, 50.0)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [*(f"seed {seed}" for seed in range(5)), "exact"]
+    plt.close(figure)
+    assert list(temporal_figures.seeds_data(seeds, 50.0)) == ["time_s", "exact", *(f"seed {seed}" for seed in range(5))]
     assert list(temporal_figures.curve_data(curves, 50.0)) == ["time_s", "exact", *temporal.DRAWN]
