@@ -11,6 +11,8 @@ import nbformat
 
 #: Most lines of code (neither blank nor only a comment) in one notebook; what is longer belongs into the package.
 MAX_CODE_LINES = 60
+#: Calls whose effect does not depend on where in a cell they stand; of any other only the last one's result is shown.
+SHOWN_ANYWHERE = {"display", "print", "plots.use_style"}
 
 
 def parameter_cells(book: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -35,6 +37,9 @@ def lint(notebook: Path) -> list[str]:
             continue
         wrong += [f"cell {number}: defines {node.name!r}; definitions belong into the package" for node in ast.walk(tree)
                   if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))]
+        wrong += [f"cell {number}: '{ast.unparse(node.value.func)}(...)' before the last line is not shown; put it into display()"
+                  for node in tree.body[:-1] if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+                  and ast.unparse(node.value.func) not in SHOWN_ANYWHERE]
     if lines > MAX_CODE_LINES:
         wrong.append(f"{lines} lines of code; at most {MAX_CODE_LINES}")
     cells = parameter_cells(book)

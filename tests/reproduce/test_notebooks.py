@@ -166,6 +166,12 @@ def test_lint_finds_each_fault(tmp_path):
         assert word in text
 
 
+def test_lint_finds_a_figure_that_nobody_would_see(tmp_path):
+    assert lint(write(tmp_path / "good.ipynb", "display(plots.show(f))\nprint(1)\nplots.use_style()\nplots.show(f)")) == []
+    found = lint(write(tmp_path / "bad.ipynb", "x = 1", "plots.show(f)\ndisplay(table)"))
+    assert found == ["cell 4: 'plots.show(...)' before the last line is not shown; put it into display()"]
+
+
 def test_the_notebooks_of_the_book_are_thin():
     found = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
     assert found
