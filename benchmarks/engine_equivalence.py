@@ -1,6 +1,6 @@
 """Do the fast and the plain path train to the same scores? Whole runs of a profile on both, seed by seed.
 
-Command:  python benchmarks/engine_equivalence.py --record results/benchmarks/engine_equivalence.json
+Command:  python benchmarks/engine_equivalence.py --record results/benchmarks/engine_equivalence-smoke.json
           --profile desk, --seeds 0 1 2, --only "nnU-Net" "SimLVSeg-3D" choose what is run
 Needs:    nothing; runs that the profile has already are taken from build/<profile>/runs, others are trained there
 Takes:    about 25 minutes on 2 cores for `smoke` with three seeds; hours for `desk`
@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from echolib.files import write_json  # noqa: E402
 from echolib.reproduce.experiments import TABLE1  # noqa: E402
 from echolib.reproduce.ledger import Ledger, Record  # noqa: E402
-from echolib.reproduce.provenance import collect  # noqa: E402
+from echolib.reproduce.provenance import code_fingerprint, collect  # noqa: E402
 from echolib.reproduce.workspace import Workspace  # noqa: E402
 
 ENGINES = ("plain", "fast")
@@ -70,7 +70,7 @@ def main() -> None:
     print(pd.DataFrame(rows).drop(columns="train_seconds").to_string(index=False))
     if options.record is not None:
         seconds = sum(r.provenance.wall_seconds for group in records.values() for r in group)
-        where = collect(ledger.workspace.root, ledger.store.fingerprint, seconds)
+        where = collect(ledger.workspace.root, ledger.store.fingerprint, seconds, code_fingerprint())
         write_json(options.record, {"profile": options.profile, "seeds": options.seeds, "rows": rows,
                                     "keys": {f"{n}, {e}": [r.key for r in group] for (n, e), group in records.items()},
                                     "provenance": where.model_dump(mode="json")})

@@ -18,8 +18,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from echolib.errors import RecordError
 from echolib.plots import COLOURS
 from echolib.reproduce.pages import table
+from echolib.reproduce.provenance import Provenance
 
 FOLDER = Path("results") / "benchmarks"
+#: Name of the benchmark that trains on both paths; a record a profile.
+ENGINES = "engine_equivalence"
 
 
 class _Strict(BaseModel):
@@ -112,7 +115,29 @@ TARGETS = (
            "less than 2 MB per 100 clips"),
 )
 #: Generated parts of the page.
-PARTS = ("speed_targets.md", "speed_growth.md", "speed_rows.md", "speed_machines.md")
+class EngineRow(_Strict):
+    """A network trained on both paths: Dice of the test split in %, one number a seed."""
+
+    network: str
+    plain: list[float]
+    fast: list[float]
+    mean_difference: float
+    seed_sd: float | None
+    within_seed_noise: bool | None
+    train_seconds: dict[str, float]
+
+
+class EngineRecord(_Strict):
+    """What ``benchmarks/engine_equivalence.py`` writes for a profile."""
+
+    profile: str
+    seeds: list[int]
+    rows: list[EngineRow]
+    keys: dict[str, list[str]]
+    provenance: Provenance
+
+
+PARTS = ("speed_targets.md", "speed_engines.md", "speed_growth.md", "speed_rows.md", "speed_machines.md")
 #: Benchmarks whose record of the CPU the page cannot do without, and which `make bench` runs.
 NEEDED = ("growth", "inference", "phantom_speed", "read_augment", "runtime_per_frame", "store_read", "train_step")
 
@@ -158,7 +183,8 @@ def speed_pages(root: Path) -> dict[str, str]:
     """
     results = read_results(root / FOLDER)
     growth = "".join(_picture(results[key]) for key in sorted(results) if results[key].curves)
-    return {"speed_targets.md": targets_table(results), "speed_rows.md": all_rows(results),
+    return {"speed_targets.md": targets_table(results), "speed_engines.md": engines_table(read_engines(root / FOLDER)),
+            "speed_rows.md": all_rows(results),
             "speed_growth.md": f"````{{raw}} html\n{growth}\n````\n", "speed_machines.md": machines(results)}
 
 
@@ -178,6 +204,48 @@ def targets_table(results: dict[tuple[str, str], Result]) -> str:
         rows.append((target.what, aim, _side(row.ours, row.unit), _side(row.reference, row.unit), _ratio(row), where))
     head = ("What", "Aim", "Ours", "Reference, same run", "Ratio", "Where and when")
     return table("Aims and measurements", head, rows)
+
+
+def read_engines(folder: Path) -> list[EngineRecord]:
+    """Trainings on both paths, by profile; there may be none.
+
+    Raises:
+        RecordError: a record is damaged, or is another profile's.
+    """
+    found = []
+    for path in sorted(folder.glob(f"{ENGINES}-*.json")):
+        shown = (FOLDER / path.name).as_posix()
+        try:
+            record = EngineRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        except (ValidationError, UnicodeDecodeError) as error:
+            raise RecordError(f"{shown} is damaged: {str(error).splitlines()[0]}; {_again(path)}") from None
+        if path.name != f"{ENGINES}-{record.profile}.json":
+            raise RecordError(f"{shown} holds trainings of profile {record.profile!r}; {_again(path)}")
+        found.append(record)
+    return found
+
+
+def _again(path: Path) -> str:
+    profile = path.stem.removeprefix(f"{ENGINES}-")
+    return f"`python benchmarks/{ENGINES}.py --profile {profile} --record {(FOLDER / path.name).as_posix()}` writes a new one"
+
+
+def engines_table(records: list[EngineRecord]) -> str:
+    """Scores of whole trainings on both paths, a row a profile and network."""
+    rows = []
+    for record in records:
+        where = html.escape(f"{record.provenance.hardware}, {record.provenance.finished[:10]}")
+        for row in record.rows:
+            noise = "–" if row.seed_sd is None else f"{row.seed_sd:.2f}"
+            verdict = {True: "yes", False: "no", None: "one seed cannot say"}[row.within_seed_noise]
+            rows.append((html.escape(f"{record.profile}: {row.network}"), *(", ".join(f"{v:.2f}" for v in side)
+                         for side in (row.plain, row.fast)), f"{row.mean_difference:+.2f}", noise, verdict, where))
+    if not rows:
+        return f"Not yet measured: `python benchmarks/{ENGINES}.py --profile smoke --record " \
+               f"{(FOLDER / f'{ENGINES}-smoke.json').as_posix()}`\n"
+    return table("Dice of the test split in %, whole trainings on both paths, one number a seed",
+                 ("Profile and network", "Plain", "Fast", "Fast − plain", "SD between seeds", "Within two standard errors",
+                  "Where and when"), rows)
 
 
 def all_rows(results: dict[tuple[str, str], Result]) -> str:

@@ -89,6 +89,36 @@ def test_a_record_under_another_name_is_refused(root):
         speed.speed_pages(root)
 
 
+def engines(**changes) -> dict:
+    row = dict(network="nnU-Net", plain=[90.0, 91.0, 92.0], fast=[90.5, 91.5, 92.5], mean_difference=0.5, seed_sd=1.0,
+               within_seed_noise=True, train_seconds={"plain": 20.0, "fast": 10.0})
+    where = dict(commit="c" * 40, uncommitted_changes=False, code="0" * 16, data="1" * 64, hardware="a <slow> machine", threads=1,
+                 versions={"torch": "2.6"}, wall_seconds=3.0, finished="2026-01-02 10:00 UTC")
+    return dict(profile="smoke", seeds=[0, 1, 2], rows=[row | changes], keys={"nnU-Net, plain": ["a"]}, provenance=where)
+
+
+def test_trainings_on_both_paths_are_shown_or_their_command(root):
+    assert "--record results/benchmarks/engine_equivalence-smoke.json" in speed.speed_pages(root)["speed_engines.md"]
+    path = root / speed.FOLDER / "engine_equivalence-smoke.json"
+    path.write_text(json.dumps(engines()))
+    page = speed.speed_pages(root)["speed_engines.md"]
+    for word in ("smoke: nnU-Net", "90.00, 91.00, 92.00", "90.50, 91.50, 92.50", "+0.50", "yes",
+                 "a &lt;slow&gt; machine, 2026-01-02"):
+        assert word in page
+    path.write_text(json.dumps(engines(seed_sd=None, within_seed_noise=None)))
+    assert "one seed cannot say" in speed.speed_pages(root)["speed_engines.md"]
+
+
+def test_damaged_and_misplaced_trainings_are_named(root):
+    path = root / speed.FOLDER / "engine_equivalence-desk.json"
+    path.write_text(json.dumps(engines()))
+    with pytest.raises(RecordError, match="engine_equivalence-desk.json holds trainings of profile 'smoke'; .*--profile desk"):
+        speed.speed_pages(root)
+    path.write_text("{}")
+    with pytest.raises(RecordError, match="engine_equivalence-desk.json is damaged"):
+        speed.speed_pages(root)
+
+
 def test_the_page_includes_what_is_generated(root):
     page = (ROOT / "book" / "speed.md").read_text()
     assert set(speed.speed_pages(root)) == set(speed.PARTS)

@@ -63,34 +63,40 @@ def check_whole(root: Path) -> None:
             assert f"{name} of tiny" in text or "This page could not be made" in text, f"{name}.html: neither result nor note"
 
 
+def check_complete(root: Path, whole: Path) -> None:
+    """The book that lies there is the one that was never interrupted."""
+    check_whole(root)
+    assert set(records(root)) == set(records(whole))
+    for name in ("one", "two"):
+        assert f"{name} of tiny" in (root / "build" / "tiny" / "html" / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
+    assert not list((root / "build").rglob("*.part"))
+
+
 @pytest.mark.slow
 def test_killed_at_ten_random_moments(tmp_path):
+    """A batch that ends before its signal has a complete book, and the next one begins with nothing."""
     whole = write_book(tmp_path / "whole")
     began = time.monotonic()
     assert start(whole).wait() == 0, (whole / "said.txt").read_text(encoding="utf-8")
     took, rng = time.monotonic() - began, random.Random(2026)
 
-    root = write_book(tmp_path / "killed")
-    seen: dict[str, tuple[int, bytes]] = {}
-    early = 0
-    for moment in range(MOMENTS):
-        running = start(root)
-        try:
-            running.wait(timeout=took * rng.uniform(0.05, 0.98))
-        except subprocess.TimeoutExpired:
-            kill_all(running)
-            early += 1
-        now = records(root)
-        assert {key: now.get(key) for key in seen} == seen, f"a finished run was repeated or lost at moment {moment}"
-        seen = now
-        check_whole(root)
-        print(f"moment {moment}: {len(seen)} runs finished", flush=True)
-    assert early >= 3, "hardly a signal came in time: this test looked at nothing"
-    assert start(root).wait() == 0, (root / "said.txt").read_text(encoding="utf-8")
-    after = records(root)
-    assert {key: after[key] for key in seen} == seen
-    assert set(after) == set(records(whole))
-    check_whole(root)
-    for name in ("one", "two"):
-        assert f"{name} of tiny" in (root / "build" / "tiny" / "html" / "notebooks" / f"{name}.html").read_text(encoding="utf-8")
-    assert not list((root / "build").rglob("*.part"))
+    books, kills, repeats = 0, 0, 0
+    while kills < MOMENTS:
+        books += 1
+        root, seen, ended = write_book(tmp_path / f"killed{books}"), {}, False
+        while not ended:
+            running, moment = start(root), took * rng.uniform(0.05, 0.95)
+            try:
+                assert running.wait(timeout=moment if kills < MOMENTS else None) == 0, (root / "said.txt").read_text("utf-8")
+                ended = True
+            except subprocess.TimeoutExpired:
+                kill_all(running)
+                kills += 1
+            now = records(root)
+            assert {key: now.get(key) for key in seen} == seen, f"a finished run was repeated or lost after {kills} kills"
+            repeats += len(seen)
+            seen = now
+            check_whole(root)
+            print(f"book {books}, {kills} kills: {len(seen)} runs finished, {'complete' if ended else 'killed'}", flush=True)
+        check_complete(root, whole)
+    assert repeats, "no run was finished before a kill: nothing could have been repeated"
