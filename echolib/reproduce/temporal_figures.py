@@ -137,7 +137,8 @@ def cohort_figure(groups: Groups, table: pd.DataFrame) -> Figure:
         axis.set_xlabel(heading.replace(", ", ",\n"), fontsize=8)
         if (table.value[table.measure == measure] > 0).any():  # no exact curve, no errors: nothing to scale
             axis.set_xscale("log")
-            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            low, high = axis.get_xlim()
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 60 * low else (1,)))
             axis.xaxis.set_major_formatter("{x:g}")
             axis.xaxis.set_minor_formatter(NullFormatter())
         axis.grid(axis="x", color="#dddddd", lw=0.6)
