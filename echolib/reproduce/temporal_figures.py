@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -17,8 +20,8 @@ from echolib.reproduce.temporal import DRAWN, MEASURES, Groups, score, shown
 #: Okabe-Ito, by network; the exact curve is black.
 LINES = dict(zip(DRAWN, (COLOURS["other"], COLOURS["committed"], COLOURS["here"]), strict=True))
 EXACT = "black"
-#: Okabe-Ito, in turn, of lines that differ by their seed.
-SEED_COLOURS = [COLOURS["here"], COLOURS["truth"], COLOURS["other"]]
+#: Okabe-Ito, in turn, of lines that are not networks.
+IN_TURN = (COLOURS["here"], COLOURS["truth"], COLOURS["other"])
 
 
 def outlined(picture: Picture, zoom: int = 3) -> np.ndarray:
@@ -79,18 +82,21 @@ def curve_figure(curves: dict[str, np.ndarray], fps: float, around: int) -> Figu
     return figure
 
 
-def seeds_figure(curves: dict[int, np.ndarray], fps: float) -> Figure:
-    """One clip's area over time by one network, a line a seed, with the exact curve where it is known.
+def lines_figure(curves: dict[str, np.ndarray], fps: float, joins: Iterable[int] = ()) -> Figure:
+    """One clip's area over time, a line for each way to find it, with the exact curve where it is known.
 
     Args:
-        curves: seed -> (2, T) area in px, found and exact (NaN where it is unknown).
+        curves: label -> (2, T) area in px, found and exact (NaN where it is unknown).
         fps: frames per second.
+        joins: frames before which a grey line is drawn.
     """
     figure, axis = plt.subplots(figsize=(9.2, 2.6), layout="constrained")
     exact = next(iter(curves.values()))[1]
     time = np.arange(len(exact)) / fps
-    for (seed, curve), colour in zip(curves.items(), SEED_COLOURS * len(curves), strict=False):
-        axis.plot(time, curve[0], color=colour, lw=1.5, label=f"seed {seed}")
+    for join in joins:
+        axis.axvline((join - 0.5) / fps, color="#bbbbbb", lw=0.8, zorder=0)
+    for (label, curve), colour in zip(curves.items(), itertools.cycle(IN_TURN), strict=False):
+        axis.plot(time, curve[0], color=colour, lw=1.5, label=label)
     if np.isfinite(exact).all():
         axis.plot(time, exact, color=EXACT, lw=1.2, ls="--", label="exact")
     axis.set(xlabel="time (s)", ylabel="LV area (px)", xlim=(0, time[-1]))
@@ -99,15 +105,8 @@ def seeds_figure(curves: dict[int, np.ndarray], fps: float) -> Figure:
     return figure
 
 
-def seeds_data(curves: dict[int, np.ndarray], fps: float) -> pd.DataFrame:
-    """What :func:`seeds_figure` draws: time in s and the areas in px."""
-    exact = next(iter(curves.values()))[1]
-    columns = {"time_s": np.arange(len(exact)) / fps, "exact": exact} | {f"seed {seed}": c[0] for seed, c in curves.items()}
-    return pd.DataFrame(columns).round(4)
-
-
 def curve_data(curves: dict[str, np.ndarray], fps: float) -> pd.DataFrame:
-    """What :func:`curve_figure` draws: time in s and the areas in px."""
+    """What :func:`curve_figure` and :func:`lines_figure` draw: time in s and the areas in px."""
     exact = next(iter(curves.values()))[1]
     return pd.DataFrame({"time_s": np.arange(len(exact)) / fps, "exact": exact} | {n: c[0] for n, c in curves.items()}).round(4)
 

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from IPython.display import HTML
-from matplotlib.figure import Figure
 
 from echolib.config import DataSpec, Profile, RunSpec
 from echolib.evaluation.bootstrap import paired_test
-from echolib.plots import COLOURS
 from echolib.reproduce.evaluations import Evaluation, EvaluationSpec, require
 from echolib.reproduce.experiments import TABLE1
 from echolib.reproduce.ledger import Ledger
@@ -77,31 +73,3 @@ def window_html(table: pd.DataFrame, seeds: int) -> HTML:
                f"seed{'s' if seeds > 1 else ''}; paired Wilcoxon test over patients")
     return HTML(html_table(caption, ("Measure", *(way[0].upper() + way[1:] for way in (OVERLAPPING, SIDE_BY_SIDE)), "Difference",
                                      "Patients"), rows, "echo-claims"))
-
-
-def window_figure(curves: dict[str, np.ndarray], fps: float, frames: int) -> Figure:
-    """One clip's area over time, both ways, with the joins of the windows that lie side by side.
-
-    Args:
-        curves: way -> (2, T) area in px, found and exact (NaN where it is unknown).
-        fps: frames per second.
-        frames: F of the network, at a period of 1.
-    """
-    figure, axis = plt.subplots(figsize=(9.2, 2.6), layout="constrained")
-    exact = next(iter(curves.values()))[1]
-    time = np.arange(len(exact)) / fps
-    for join in range(frames, len(exact), frames):
-        axis.axvline((join - 0.5) / fps, color="#bbbbbb", lw=0.8, zorder=0)
-    for way, colour in ((SIDE_BY_SIDE, COLOURS["other"]), (OVERLAPPING, COLOURS["here"])):
-        axis.plot(time, curves[way][0], color=colour, lw=1.5, label=way)
-    if np.isfinite(exact).all():
-        axis.plot(time, exact, color="black", lw=1.2, ls="--", label="exact")
-    axis.set(xlabel="time (s)", ylabel="LV area (px)", xlim=(0, time[-1]))
-    figure.legend(frameon=False, fontsize=8, loc="outside upper left", ncols=3)
-    return figure
-
-
-def window_data(curves: dict[str, np.ndarray], fps: float) -> pd.DataFrame:
-    """What :func:`window_figure` draws: time in s and the areas in px."""
-    exact = next(iter(curves.values()))[1]
-    return pd.DataFrame({"time_s": np.arange(len(exact)) / fps, "exact": exact} | {w: c[0] for w, c in curves.items()}).round(4)

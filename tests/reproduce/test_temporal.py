@@ -178,9 +178,9 @@ def test_the_figures_draw_every_network(groups):
     figure = temporal_figures.curve_figure(curves, 50.0, 40)
     assert len(figure.axes[0].lines) == 3, "no exact curve where none is known"
     plt.close(figure)
-    seeds = {seed: np.stack([100 + 9 * np.sin(t / 6), np.full(100, 100.0 + seed)]) for seed in range(5)}
-    figure = temporal_figures.seeds_figure(seeds, 50.0)
+    seeds = {f"seed {seed}": np.stack([100 + 9 * np.sin(t / 6), np.full(100, 100.0 + seed)]) for seed in range(5)}
+    figure = temporal_figures.lines_figure(seeds, 50.0)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [*(f"seed {seed}" for seed in range(5)), "exact"]
     plt.close(figure)
-    assert list(temporal_figures.seeds_data(seeds, 50.0)) == ["time_s", "exact", *(f"seed {seed}" for seed in range(5))]
+    assert list(temporal_figures.curve_data(seeds, 50.0)) == ["time_s", "exact", *(f"seed {seed}" for seed in range(5))]
     assert list(temporal_figures.curve_data(curves, 50.0)) == ["time_s", "exact", *temporal.DRAWN]

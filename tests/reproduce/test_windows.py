@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from echolib.config import load_profile
-from echolib.reproduce import challenging, contents, ejection, temporal, windows
+from echolib.reproduce import challenging, contents, ejection, temporal, temporal_figures, windows
 
 PROFILES = Path(__file__).parents[2] / "profiles"
 
@@ -62,10 +62,10 @@ def test_the_figure_marks_where_windows_meet(known):
     t = np.arange(100)
     exact = 100 + 9 * np.sin(t / 6) if known else np.full(100, np.nan)
     curves = {w: np.stack([100 + 8 * np.sin(t / 6), exact]) for w in (windows.OVERLAPPING, windows.SIDE_BY_SIDE)}
-    figure = windows.window_figure(curves, 50.0, 32)
+    figure = temporal_figures.lines_figure(curves, 50.0, range(32, 100, 32))
     joins = [line.get_xdata()[0] for line in figure.axes[0].lines if len(line.get_xdata()) == 2]
     assert joins == pytest.approx([31.5 / 50, 63.5 / 50, 95.5 / 50])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["side by side", "overlapping by half",
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["overlapping by half", "side by side",
                                                                         *(["exact"] if known else [])]
     plt.close(figure)
-    assert list(windows.window_data(curves, 50.0)) == ["time_s", "exact", windows.OVERLAPPING, windows.SIDE_BY_SIDE]
+    assert list(temporal_figures.curve_data(curves, 50.0)) == ["time_s", "exact", windows.OVERLAPPING, windows.SIDE_BY_SIDE]
