@@ -20,26 +20,23 @@ from echolib.data.draws import LUMA, Draw
 
 
 def augmented(frames: np.ndarray, draws: list[Draw]) -> Tensor:
-    """``(B, F, H, W, C)`` uint8 -> float32 in [0, 1]: ``(B, 1, F, H, W)`` where all clips are grey, else ``(B, 3, F, H, W)``."""
+    """``(B, F, H, W, C)`` uint8 -> ``(B, C, F, H, W)`` float32 in [0, 1], C 1 or 3."""
     batch, count, height, width, channels = frames.shape
-    greys = [clip if channels == 1 else _grey_of(clip) for clip in frames]
-    kept = 1 if all(grey is not None for grey in greys) else channels
-    out = np.empty((batch, kept, count, height, width), np.float32)
-    for clip, grey, one, place in zip(frames, greys, draws, out, strict=True):
-        if grey is None:
-            _colour_clip(clip, one, place)
-        else:
-            _grey_clip(grey, one, place[:1])
+    out = np.empty((batch, channels, count, height, width), np.float32)
+    for clip, one, place in zip(frames, draws, out, strict=True):
+        if channels == 1:
+            _grey_clip(clip, one, place)
+        elif _is_grey(clip):
+            _grey_clip(np.ascontiguousarray(clip[..., :1]), one, place[:1])
             place[1:] = place[0]
+        else:
+            _colour_clip(clip, one, place)
     return torch.from_numpy(out)
 
 
-def _grey_of(clip: np.ndarray) -> np.ndarray | None:
-    """The one channel ``(F, H, W, 1)`` of a clip ``(F, H, W, 3)`` whose channels are equal, else None."""
-    if not (clip[0] == clip[0, ..., :1]).all():  # the first frame nearly always tells
-        return None
-    red, *others = cv2.split(clip.reshape(-1, clip.shape[2], 3))
-    return red.reshape(*clip.shape[:3], 1) if all(np.array_equal(red, other) for other in others) else None
+def _is_grey(clip: np.ndarray) -> bool:
+    """Are the channels of ``clip (F, H, W, 3)`` equal? The first frame nearly always tells."""
+    return all(np.array_equal(part[..., 0], part[..., k]) for part in (clip[:1], clip) for k in (1, 2))
 
 
 def _grey_clip(clip: np.ndarray, one: Draw, place: np.ndarray) -> None:
