@@ -107,14 +107,17 @@ TARGETS = (
     Target("phantom clips on a GPU", "phantom_speed", "cuda", "clip", None, "at most 18 ms per clip (10,030 in 3 minutes)"),
     Target("inference on the processor, published width", "inference", "cpu", "full", 2),
     Target("inference on the processor, a quarter of the width", "inference", "cpu", "narrow", 2),
-    Target("read and augment a clip, one core", "read_augment", "cpu", "clip", 8),
+    Target("read and augment a grey clip, one core", "read_augment", "cpu", "clip", 8),
+    Target("the same, stored in three equal channels", "read_augment", "cpu", "equal", 8),
+    Target("the same, channels that differ a little, as EchoNet-Dynamic's", "read_augment", "cpu", "tinted", 8),
     Target("read a clip, one core", "store_read", "cpu", "clip", 50),
     Target("fine-tuning a narrow SimLVSeg-3D, data to updated weights, on the processor", "train_step", "cpu", "train"),
     Target("phantom clip on one core", "phantom_speed", "cpu", "clip", None, "at most 4 s per clip of 175 frames"),
     Target("growth of memory while one command segments 500 clips", "segment_cohort", "cpu", "slope", None,
            "less than 2 MB per 100 clips"),
 )
-#: Generated parts of the page.
+
+
 class EngineRow(_Strict):
     """A network trained on both paths: Dice of the test split in %, one number a seed."""
 
@@ -137,6 +140,7 @@ class EngineRecord(_Strict):
     provenance: Provenance
 
 
+#: Generated parts of the page.
 PARTS = ("speed_targets.md", "speed_engines.md", "speed_growth.md", "speed_rows.md", "speed_machines.md")
 #: Benchmarks whose record of the CPU the page cannot do without, and which `make bench` runs.
 NEEDED = ("growth", "inference", "phantom_speed", "read_augment", "runtime_per_frame", "store_read", "train_step")
