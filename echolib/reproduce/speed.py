@@ -301,7 +301,13 @@ def _picture(result: Result) -> str:
 def _side(side: Side | None, unit: str) -> str:
     if side is None:
         return "–"
-    return f"{side.mean:,.3g} {html.escape(unit)} <small>(sd {side.sd:.2g}, n {side.n})</small>"
+    return f"{_digits(side.mean, 3)} {html.escape(unit)} <small>(sd {_digits(side.sd, 2)}, n {side.n})</small>"
+
+
+def _digits(value: float, count: int) -> str:
+    """``value`` with so many significant digits and no exponent for large ones: 29,300 and not 2.93e+04."""
+    rounded = float(f"{value:.{count}g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 10 ** (count - 1) else f"{rounded:.{count}g}"
 
 
 def _ratio(row: Row) -> str:
