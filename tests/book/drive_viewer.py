@@ -88,6 +88,8 @@ def drive(page: Page, url: str, screenshots: Path | None = None, *, say=lambda t
     """Run the notebook and use every control; what went wrong, one sentence each."""
     page.goto(url, wait_until="domcontentloaded", timeout=120_000)
     page.locator(".jp-Notebook .jp-CodeCell").nth(len(CELLS) - 1).wait_for(timeout=120_000)
+    # Cells that are run before the kernel is there are lost without a word.
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state="attached", timeout=120_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
     page.locator("img.widget-image").wait_for(timeout=240_000)
