@@ -10,6 +10,7 @@ runs on a free local port with a token of its own and its settings in a temporar
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import secrets
 import signal
@@ -88,7 +89,7 @@ def drive(page: Page, url: str, screenshots: Path | None = None, *, say=lambda t
     """Run the notebook and use every control; what went wrong, one sentence each."""
     page.goto(url, wait_until="domcontentloaded", timeout=120_000)
     page.locator(".jp-Notebook .jp-CodeCell").nth(len(CELLS) - 1).wait_for(timeout=120_000)
-    # Cells that are run before the kernel is there are lost without a word.
+    _wait_for_kernel(page, url)
     page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(state="attached", timeout=120_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
@@ -204,6 +205,20 @@ def run(screenshots: Path | None = None, *, say=lambda text: None) -> list[str]:
         with jupyter(folder) as url:
             page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
             return drive(page, url, screenshots, say=say)
+
+
+def _wait_for_kernel(page: Page, url: str) -> None:
+    """Until the page is connected to an idle kernel: cells that are run before are lost without a word.
+
+    The page itself says "idle" before it has asked for a kernel, so the server is asked.
+    """
+    kernels = url.replace("/lab/tree/viewer.ipynb", "/api/kernels")
+    for _ in range(600):
+        with urllib.request.urlopen(kernels, timeout=30) as answer:
+            if any(one["connections"] > 0 and one["execution_state"] == "idle" for one in json.load(answer)):
+                return
+        page.wait_for_timeout(200)
+    raise AssertionError("the notebook has no idle kernel after two minutes")
 
 
 def _answers(url: str) -> bool:
