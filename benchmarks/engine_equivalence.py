@@ -3,8 +3,8 @@
 Command:  python benchmarks/engine_equivalence.py --record results/benchmarks/engine_equivalence-smoke.json
           --profile desk, --seeds 0 1 2, --only "nnU-Net" "SimLVSeg-3D" choose what is run
 Needs:    nothing; runs that the profile has already are taken from build/<profile>/runs, others are trained there
-Takes:    about 25 minutes on 2 cores for `smoke` with three seeds; about two hours of one core for `desk` with six. Three seeds
-          of `desk` are few: the super images' scores of one path differ by 3 points (standard deviation) between seeds
+Takes:    about 25 minutes on 2 cores for `smoke` with three seeds; for `desk` with six, 78 minutes of one core of an AMD EPYC.
+          Three seeds of `desk` are few: the super images' scores differ by 2.6 points (standard deviation) between seeds
 Expect:   for each network a mean difference (fast - plain) within two standard errors, estimated from the spread between seeds
 Prints:   for each network Dice of both paths for every seed, their mean difference, the standard deviation between seeds
           (pooled over the paths), and whether the difference is within the noise
