@@ -3,7 +3,7 @@
 #   make batch PROFILE=desk JOBS=2 [EXECUTOR=slurm]        plans, runs this file, and builds what can be built when a job fails
 #   snakemake --cores 2 --config profile=desk              this file alone
 #
-# What the jobs are follows from the registry, and which of them are left from the ledger: echolib.reproduce.batch writes both to
+# What the jobs are follows from the registry, and which of them are left from the ledger: echolib.batch.jobs writes both to
 # jobs.json before anything runs. A record is what counts as finished; the markers below belong to one call, so Snakemake's own
 # rules of what is up to date never decide anything. A job is one echolib command, its output is in logs/.
 import json
@@ -12,8 +12,8 @@ from pathlib import Path
 PROFILE = config.get("profile", "smoke")
 FOLDER = config.get("folder", f"build/{PROFILE}/batch/direct")
 if "folder" not in config and workflow.is_main_process:
-    from echolib.reproduce.batch import Options, prepare
-    from echolib.reproduce.workspace import Workspace
+    from echolib.batch.jobs import Options, prepare
+    from echolib.ledger.workspace import Workspace
 
     prepare(Workspace.open(PROFILE), Path(FOLDER), Options())
 

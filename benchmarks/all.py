@@ -22,7 +22,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from echolib.reproduce.speed import FOLDER, NEEDED, TARGETS, Result, Side, read_result  # noqa: E402
+from echolib.pages.speed import FOLDER, NEEDED, TARGETS, Result, Side, read_result  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 #: What a processor measures needs one core or has no form on a GPU.

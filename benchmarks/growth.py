@@ -28,7 +28,7 @@ from benchmarks.roofline import measure  # noqa: E402
 from echolib.evaluation import complexity  # noqa: E402
 from echolib.evaluation.inference import segment_video  # noqa: E402
 from echolib.models import build  # noqa: E402
-from echolib.reproduce.speed import Curve  # noqa: E402
+from echolib.pages.speed import Curve  # noqa: E402
 
 BATCHES, FRAMES, SIZES, LENGTHS = (1, 2, 4), (16, 32, 64), (64, 96, 112, 160), (64, 128, 256, 512)
 GPU_BATCHES, GPU_LENGTHS = (1, 4, 16, 64), (256, 1024, 4096)

@@ -17,7 +17,7 @@ from benchmarks.roofline import Roofline
 from echolib.evaluation.complexity import hardware
 from echolib.files import write_json
 from echolib.hardware import cores
-from echolib.reproduce.speed import FOLDER, Curve, Result, Row, Side
+from echolib.pages.speed import FOLDER, Curve, Result, Row, Side
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSIONS = ("torch", "monai", "numpy", "opencv-python-headless")

@@ -36,9 +36,9 @@ from echolib.clinic.cohort import clip_names  # noqa: E402
 from echolib.clinic.weights import save_segmenter  # noqa: E402
 from echolib.data.video import write_avi, write_mp4  # noqa: E402
 from echolib.models import build  # noqa: E402
+from echolib.pages.speed import Curve  # noqa: E402
 from echolib.phantom.clip import SimulatedClip, simulate  # noqa: E402
 from echolib.phantom.presets import draw  # noqa: E402
-from echolib.reproduce.speed import Curve  # noqa: E402
 
 OUTPUTS = {"report.html", "summary.json", "beats.csv", "area.csv", "overlay.mp4", "masks.nii.gz"}
 #: Share of the clips before which memory is still warming up.

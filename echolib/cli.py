@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from echolib.clinic.command import segment_command, train_default_command
+from echolib.commands import register
 from echolib.errors import EcholibError
-from echolib.reproduce.commands import register
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Reproducible companion to SimLVSeg: phantoms, checks, runs and the book.")

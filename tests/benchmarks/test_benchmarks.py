@@ -21,7 +21,7 @@ from echolib.errors import DataError
 from echolib.evaluation.inference import segment_video
 from echolib.losses import dice_frame
 from echolib.models import build
-from echolib.reproduce.speed import NEEDED, Result
+from echolib.pages.speed import NEEDED, Result
 
 ROOFLINE = roofline.Roofline({"float32": 100.0, "bfloat16": 200.0}, 10.0)
 

@@ -234,7 +234,7 @@ def main() -> int:
     began = time.monotonic()
     report = check(options.site, options.screenshots, say=lambda text: print(text, flush=True))
     if options.toc:
-        from echolib.reproduce.book import toc_pages
+        from echolib.pages.site import toc_pages
         missing = [p for p in toc_pages(options.toc) if f"{p}.html" not in report.pages]
         report.wrong += [f"{page}.html: in the table of contents but not built" for page in missing]
     for text in report.wrong:

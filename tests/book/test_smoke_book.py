@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from echolib.config import load_profile
-from echolib.reproduce.baseline import baseline_scores
-from echolib.reproduce.experiments import TABLE1
-from echolib.reproduce.ledger import Ledger, read_record
-from echolib.reproduce.workspace import Workspace
+from echolib.ledger.baseline import baseline_scores
+from echolib.ledger.ledger import Ledger, read_record
+from echolib.ledger.workspace import Workspace
+from echolib.papers.simlvseg.experiments import TABLE1
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.book

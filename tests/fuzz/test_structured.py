@@ -17,8 +17,8 @@ from echolib.data import echonet
 from echolib.data.cohort import Report, read_rows
 from echolib.data.echonet import FILE_LIST_COLUMNS
 from echolib.errors import ConfigError, DataError, NotebookError, RecordError
-from echolib.reproduce.ledger import Record, read_record
-from echolib.reproduce.notebooks import parameters_of, validate
+from echolib.ledger.ledger import Record, read_record
+from echolib.pages.notebooks import parameters_of, validate
 from tests.data import fakes
 from tests.fuzz.readers import READERS, make
 

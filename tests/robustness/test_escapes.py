@@ -14,8 +14,8 @@ from echolib.clinic.reading import open_clip
 from echolib.clinic.weights import load_segmenter
 from echolib.data.truth import read_truth
 from echolib.errors import EcholibError, NotebookError
-from echolib.reproduce import book
-from echolib.reproduce.notebooks import execute
+from echolib.pages import site as book
+from echolib.pages.notebooks import execute
 from tests.models.helpers import Planted
 
 

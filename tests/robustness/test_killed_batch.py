@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.reproduce.small import write_book
+from tests.small import write_book
 
 WORDS = [sys.executable, "-m", "echolib", "batch", "--profile", "tiny", "--jobs", "2", "--threads", "1"]
 MOMENTS = 10

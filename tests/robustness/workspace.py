@@ -10,10 +10,10 @@ from unittest.mock import patch
 from echolib import models
 from echolib.config import Profile
 from echolib.files import locked
-from echolib.reproduce import ledger as module
-from echolib.reproduce.ledger import Ledger
-from echolib.reproduce.workspace import Workspace
-from tests.reproduce.test_ledger import frame_scores
+from echolib.ledger import ledger as module
+from echolib.ledger.ledger import Ledger
+from echolib.ledger.workspace import Workspace
+from tests.ledger.test_ledger import frame_scores
 
 RUNS = 3
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reproduce.small import write_book
+from tests.small import write_book
 
 pytestmark = pytest.mark.slurm
 SCRIPT = Path(__file__).with_name("one_node.sh")

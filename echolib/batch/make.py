@@ -1,0 +1,282 @@
+"""From a profile to a rendered book: cohort, store, runs, notebooks, pages.
+
+What stops one page stops that page: it is replaced by a note that says so, the other pages are built, and the whole
+ends with an error that names every page that is missing, why, and what to do.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import nbformat
+from nbformat.v4 import new_markdown_cell, new_notebook
+
+from echolib.batch.contents import NOTEBOOKS, TIMED, Needs, check, needs, parameters, source, title
+from echolib.errors import EcholibError, RecordError
+from echolib.files import locked, write_atomic
+from echolib.ledger import baseline, evaluations
+from echolib.ledger.ledger import Ledger
+from echolib.ledger.provenance import code_fingerprint
+from echolib.ledger.workspace import Workspace
+from echolib.pages import overview, scorecard, speed
+from echolib.pages.executing import Task, run_all
+from echolib.pages.notebooks import is_current
+from echolib.pages.site import assemble, build
+from echolib.papers.simlvseg.experiments import REGISTRY
+
+Say = Callable[[str], None]
+
+
+class IncompleteBook(EcholibError):
+    """The book was built without some of its pages; ``pages`` says why, by page."""
+
+    def __init__(self, home: Path, pages: dict[str, str]) -> None:
+        self.home, self.pages = home, pages
+        super().__init__(f"{len(pages)} pages of the book were not made:\n"
+                         + "\n".join(f"  page {name}: {why}" for name, why in pages.items())
+                         + f"\nThe other pages are in {home}. What was computed is kept: mend what is named, then give the same "
+                         "command again.")
+
+
+@dataclass
+class _Making:
+    """One making of the book: the ledger, and the pages that failed so far with the reason."""
+
+    ledger: Ledger
+    say: Say
+    failed: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, EcholibError] = field(default_factory=dict)
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.ledger.workspace
+
+    def attempt(self, page: str, work: Callable[[], object]) -> object | None:
+        """The result of ``work``; None, and the page is marked as failed, when it raises one of our errors."""
+        try:
+            return work()
+        except EcholibError as error:
+            self.fail(page, error)
+            return None
+
+    def fail(self, page: str, error: EcholibError) -> None:
+        """Mark a page as failed."""
+        self.failed.setdefault(page, str(error))
+        self.say(f"page {page} stops: {error}")
+
+    def compute(self, key: str, work: Callable[[], object]) -> None:
+        """Do ``work`` once: when it failed for one page, it is not tried again for the next."""
+        if key not in self.broken:
+            try:
+                work()
+            except EcholibError as error:
+                self.broken[key] = error
+        if key in self.broken:
+            raise self.broken[key]
+
+
+def make_book(profile: str) -> Path:
+    """Make the book of a profile; whatever is current is not made again. Returns its home page.
+
+    Raises:
+        IncompleteBook: some pages could not be made; the others were.
+        EcholibError: nothing could be made, the data being unusable, say. Pages already built stay as they were.
+    """
+    return _make(profile, computes=True)
+
+
+def make_pages(profile: str) -> Path:
+    """Build the book from what is there, and compute nothing: a page that lacks a record or is stale is left out, with a
+    note in its place. Returns the home page.
+
+    Raises:
+        As :func:`make_book`.
+    """
+    return _make(profile, computes=False)
+
+
+def make_notebook(profile: str, name: str) -> Path:
+    """Execute one notebook of the book, unless what lies there is current. Returns the executed copy.
+
+    Raises:
+        EcholibError: it cannot be executed; the message names it and says why.
+    """
+    workspace = Workspace.open(profile)
+    check(name, workspace.root, workspace.profile)
+    task, why = _task(Ledger(workspace), name)
+    if why:
+        print(f"notebook {name}: {why}", flush=True)
+        task.run()
+    return task.out
+
+
+def notebook_inputs(ledger: Ledger, name: str) -> list[str]:
+    """What an executed notebook rests on: its records, its evaluations, and the package's code.
+
+    Raises:
+        RecordError: one is missing or stale, and the ledger computes nothing.
+    """
+    wanted = needs(name, ledger.workspace.profile)
+    records = [f"{r.key} {r.provenance.finished}" for r in ledger.require(wanted.runs)]
+    more = [f"{e.record.key} {e.record.provenance.finished}" for e in evaluations.require(ledger, wanted.evaluations)]
+    return [*records, *more, f"code {code_fingerprint(('',))}"]
+
+
+def _make(profile: str, computes: bool) -> Path:
+    workspace = Workspace.open(profile)
+    with locked(workspace.build / ".book.lock"):
+        began = time.perf_counter()
+
+        def say(text: str) -> None:
+            print(f"[{time.perf_counter() - began:6.0f} s] {text}", flush=True)
+
+        making = _Making(Ledger(workspace, say=say, computes=computes), say)
+        say(f"profile {workspace.profile.name}: {workspace.profile.purpose}")
+        for name in NOTEBOOKS:
+            making.attempt(name, lambda name=name: check(name, workspace.root, workspace.profile))
+        _data(making)
+        for name in NOTEBOOKS:
+            if name not in making.failed:
+                making.attempt(name, lambda name=name: _compute(making, name))
+        say("records are complete" if not making.failed else f"{len(making.failed)} pages lack something")
+        home = _render(making, _execute(making))
+        if making.failed:
+            raise IncompleteBook(home.relative_to(workspace.root), making.failed)
+        say("done")
+        return home.relative_to(workspace.root)
+
+
+def _data(making: _Making) -> None:
+    """Cohort and store, unless every result on them is here or kept: then none is simulated, and a page that draws clips
+    simulates those. Without data that are needed there is no page at all, so an error here ends it."""
+    profile = making.workspace.profile
+    pages = [name for name in NOTEBOOKS if name not in making.failed]
+    if profile.echonet.phantom is not None and all(_settled(making, needs(page, profile)) for page in pages):
+        making.say("every result is here or kept: no cohort is simulated")
+        return
+    pretrained = sorted({s.model.name for page in pages for s in needs(page, profile).runs if s.model.imagenet})
+    if pretrained:
+        from echolib.models.imagenet import check_obtainable  # seconds, for the profiles that start from ImageNet weights
+
+        for name in pretrained:
+            check_obtainable(name)
+    store = making.ledger.store
+    making.say(f"store: {len(store.studies)} studies, data fingerprint {store.fingerprint[:16]}")
+    for finding in store.report.itertuples():
+        making.say(f"  {finding.action}: {finding.file}: {finding.problem}")
+
+
+def _settled(making: _Making, wanted: Needs) -> bool:
+    """Is a page's every result here or kept? One that is damaged counts too: it stops its page, and data would not mend it."""
+    ledger = making.ledger
+    asked = [lambda spec=spec: ledger.find(spec) for spec in wanted.runs]
+    asked += [lambda spec=spec: evaluations.find(ledger, spec) for spec in wanted.evaluations]
+    if any(not ledger.knows(spec.data) for spec in (*wanted.runs, *wanted.evaluations)):
+        return False
+    for ask in asked:
+        try:
+            if ask().record is None:
+                return False
+        except RecordError:
+            continue
+    try:
+        return not wanted.baseline or baseline.is_kept(ledger)
+    except RecordError:
+        return True
+
+
+def _compute(making: _Making, name: str) -> None:
+    """The runs and evaluations of a page."""
+    wanted = needs(name, making.workspace.profile)
+    for spec in wanted.runs:
+        making.compute(spec.key, lambda spec=spec: making.ledger.require([spec]))
+    for spec in wanted.evaluations:
+        making.compute(spec.key, lambda spec=spec: evaluations.require(making.ledger, [spec]))
+
+
+def _execute(making: _Making) -> list[Path]:
+    """Execute what is stale, several at a time; the executed notebooks of all pages that did not fail, in reading order."""
+    tasks = {name: making.attempt(name, lambda name=name: _task(making.ledger, name)) for name in NOTEBOOKS
+             if name not in making.failed}
+    stale = []
+    for task, why in (found for found in tasks.values() if found is not None):
+        if why:
+            making.say(f"notebook {task.name}: {why}")
+            stale.append(task)
+    for done, (name, error) in enumerate(run_all(stale), start=1):
+        if error is None:
+            making.say(f"notebook {name} is done, {done} of {len(stale)}")
+        else:
+            making.fail(name, error)
+    return [found[0].out for name, found in tasks.items() if name not in making.failed]
+
+
+def _task(ledger: Ledger, name: str) -> tuple[Task, str]:
+    """How a notebook is executed, and why it has to be; "" when what lies there is current.
+
+    Raises:
+        EcholibError: it has to be executed and the ledger computes nothing.
+    """
+    workspace = ledger.workspace
+    task = Task(name, source(name, workspace.root), workspace.build / "notebooks" / f"{name}.ipynb",
+                parameters(name, workspace.profile), workspace.root, tuple(notebook_inputs(ledger, name)), alone=name in TIMED)
+    current, why = is_current(task.notebook, task.out, task.parameters, task.inputs)
+    if not current and not ledger.computes:
+        raise EcholibError(f"{why}; execute it with `echolib notebook {name} --profile {workspace.profile.name}`")
+    return task, "" if current else why
+
+
+def _render(making: _Making, executed: list[Path]) -> Path:
+    """Assemble and build; a page that failed is a note in its place."""
+    workspace = making.workspace
+    notes = workspace.build / "notes"
+    shutil.rmtree(notes, ignore_errors=True)
+    reader = replace(making.ledger, computes=False)
+    generated, files = _generated(making, reader)
+    generated |= (making.attempt("book/speed", lambda: speed.speed_pages(workspace.root))
+                  or dict.fromkeys(speed.PARTS, _admonition(making, "book/speed")))
+    for name, text in generated.items():
+        write_atomic(workspace.build / "generated" / name, text)
+    making.say("pages")
+    missing = {name: _note(notes, name, making) for name in NOTEBOOKS if name in making.failed}
+    return build(assemble(workspace.root, workspace.build / "staging", executed, generated, files, notes=missing),
+                 workspace.build / "html")
+
+
+def _generated(making: _Making, ledger: Ledger) -> tuple[dict[str, str], dict[str, Path]]:
+    """Generated parts of the prose pages by file name, and files for the site. What lacks a record becomes a note."""
+    found = making.attempt("book/scorecard", lambda: overview.all_cells(ledger))
+    claimed = making.attempt("book/scorecard", lambda: overview.all_claims(ledger))
+    if found is None or claimed is None:
+        text = _admonition(making, "book/scorecard")
+        return {"scorecard.md": text, "overview.md": text}, {}
+    table1, profile = REGISTRY["simlvseg_table1"], making.workspace.profile
+    records = ledger.require(spec for group in table1.runs(profile).values() for spec in group)
+    card = [overview.counts_html(found, "published cells of the paper"), scorecard.scorecard_html(table1, ledger),
+            scorecard.claims_html(scorecard.claims(table1, ledger)), scorecard.provenance_html(records, profile.name)]
+    return ({"scorecard.md": "".join(map(_raw_html, card)), "overview.md": _raw_html(overview.overview_html(found, claimed))},
+            overview.record_files(ledger, found))
+
+
+def _note(folder: Path, name: str, making: _Making) -> Path:
+    """A notebook that says that the page is missing."""
+    book = new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    text = f"# {title(name, making.workspace.root)}\n\n{_admonition(making, name)}"
+    book.cells = [new_markdown_cell(text, id="note")]
+    write_atomic(folder / f"{name}.ipynb", nbformat.writes(book) + "\n")
+    return folder / f"{name}.ipynb"
+
+
+def _admonition(making: _Making, page: str) -> str:
+    """Says that a page is missing and how to see why. The reason itself stays in the log: it may name files of this machine."""
+    return (":::{admonition} This page could not be made\n:class: warning\n"
+            f"The build ended with an error that names `{page}`, the reason, and what to do. Everything that was computed is "
+            f"kept: mend it, then give `make book PROFILE={making.workspace.profile.name}` again.\n:::\n")
+
+
+def _raw_html(text: str) -> str:
+    return f"````{{raw}} html\n{text}\n````\n\n"

@@ -1,0 +1,163 @@
+"""The commands that make the book and its parts: ``plan``, ``cohort``, ``store``, ``run``, ``keep``, ``notebook``, ``pages``,
+``book`` and ``batch``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ProfileName = Annotated[str, typer.Option(help="a file of profiles/")]
+Engine = Annotated[str | None, typer.Option(help="fast or plain (frame by frame, float32, nothing compiled); default: "
+                                                 "the profile's")]
+CohortName = Annotated[str, typer.Argument(help="a name that `echolib plan --json` gives")]
+
+
+def plan_command(profile: ProfileName = "smoke", as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+                 rate: Annotated[float | None, typer.Option(min=1, help="GFLOP/s of matrix products on the machine that will "
+                                                                        "compute; default: measured here")] = None,
+                 share: Annotated[float | None, typer.Option(min=0.001, max=1, help="share of that rate that training reaches; "
+                                                                                   "default: 0.4 on a processor, 0.1 on a "
+                                                                                   "GPU, of this machine's kind")] = None,
+                 engine: Engine = None) -> None:
+    """Say beforehand what making the book will compute, what is taken from records, what is stale and why, and the cost."""
+    choose_engine(engine)
+    from echolib.batch.planner import make_plan
+    from echolib.batch.report import report
+    from echolib.ledger.workspace import Workspace
+
+    made = make_plan(Workspace.open(profile), rate=None if rate is None else rate * 1e9, share=share)
+    print(made.as_json() if as_json else report(made))
+
+
+def cohort_command(name: CohortName, profile: ProfileName = "smoke") -> None:
+    """Simulate one phantom cohort of a profile; finished studies are kept."""
+    from echolib.batch.planner import cohort_named
+    from echolib.ledger.workspace import Workspace
+
+    workspace = Workspace.open(profile)
+    cohort = workspace.cohort(cohort_named(workspace, name))
+    print(f"cohort {name}: {len(cohort.studies)} studies, data fingerprint {cohort.fingerprint[:16]}")
+
+
+def store_command(name: CohortName, profile: ProfileName = "smoke") -> None:
+    """Pack one cohort of a profile into its store, simulating it first where it is missing."""
+    from echolib.batch.planner import cohort_named
+    from echolib.ledger.workspace import Workspace
+
+    workspace = Workspace.open(profile)
+    store = workspace.store_of(cohort_named(workspace, name))
+    print(f"store {name}: {len(store.studies)} studies, {len(store.frames)} frames, data fingerprint {store.fingerprint[:16]}")
+
+
+def run_command(name: Annotated[str | None, typer.Argument(help="an entry of the registry, such as simlvseg_table1, or the "
+                                                                "key of a run or an evaluation")] = None,
+                profile: ProfileName = "smoke", everything: Annotated[bool, typer.Option("--all", help="all pages")] = False,
+                engine: Engine = None,
+                anew: Annotated[bool, typer.Option("--anew", help="records kept in results/ do not count")] = False,
+                processes: Annotated[int, typer.Option(min=1, help="processes that share each training; one for each GPU, or on "
+                                                                   "processors a share of the cores")] = 1) -> None:
+    """Run what has no record yet: one training, one evaluation, those of one table or figure, or all."""
+    choose_engine(engine)
+    if processes > 1:
+        os.environ["ECHOLIB_PROCESSES"] = str(processes)
+    if anew:
+        os.environ["ECHOLIB_ANEW"] = "1"
+    from echolib.batch.contents import select
+    from echolib.ledger import evaluations
+    from echolib.ledger.ledger import Ledger
+    from echolib.ledger.workspace import Workspace
+
+    if (name is None) != everything:
+        raise typer.BadParameter("expected the name of an entry, a key, or --all")
+    ledger = Ledger(Workspace.open(profile))
+    chosen = select(name, ledger.workspace.profile)
+    for spec in chosen.runs:
+        record = ledger.require([spec])[0]
+        found = "done"
+        if record.scores:
+            found = f"Dice {100 * record.dice.mean:.2f} ({100 * record.dice.low:.2f}–{100 * record.dice.high:.2f})"
+        print(f"run {spec.key}  {spec.label}: {found}", flush=True)
+    for spec in chosen.evaluations:
+        found = evaluations.require(ledger, [spec])[0].record
+        print(f"evaluation {spec.key}  {spec.label}: {found.studies} studies, {found.frames} frames", flush=True)
+
+
+def keep_command(profile: ProfileName, engine: Engine = None,
+                 any_code: Annotated[bool, typer.Option("--any-code", help="also what older code computed; data and "
+                                                                            "specification must be the same")] = False,
+                 build: Annotated[Path | None, typer.Option(help="build folder to take from; default: "
+                                                                 "build/<profile>")] = None) -> None:
+    """Copy finished runs and evaluations that the pages need to results/<profile>, to be committed with the sources."""
+    choose_engine(engine)
+    from echolib.batch.keeping import keep
+    from echolib.errors import ConfigError
+    from echolib.ledger.workspace import Workspace
+
+    workspace = Workspace.open(profile)
+    if build is not None:
+        if not (build / "runs").is_dir():
+            raise ConfigError(f"{build.name} holds no folder 'runs'; expected the build folder of profile {profile!r}")
+        workspace = replace(workspace, build=build.resolve())
+    keep(workspace, any_code=any_code)
+
+
+def notebook_command(name: Annotated[str, typer.Argument(help="a notebook of the book, such as simlvseg_table1")],
+                     profile: ProfileName = "smoke", engine: Engine = None) -> None:
+    """Execute one notebook of the book, unless what lies there is current."""
+    choose_engine(engine)
+    from echolib.batch.make import make_notebook
+
+    print(f"executed: {make_notebook(profile, name).name}")
+
+
+def pages_command(profile: ProfileName = "smoke", engine: Engine = None) -> None:
+    """Build the book from what is there and compute nothing; a page that lacks something is a note in its place."""
+    choose_engine(engine)
+    from echolib.batch.make import make_pages
+
+    print(f"\nThe book is ready: {make_pages(profile)}")
+
+
+def book_command(profile: ProfileName = "smoke", engine: Engine = None) -> None:
+    """Make the book: cohort, store, runs, notebooks, pages. What is current is not made again."""
+    choose_engine(engine)
+    from echolib.batch.make import make_book
+
+    print(f"\nThe book is ready: {make_book(profile)}")
+
+
+def batch_command(context: typer.Context, profile: ProfileName = "smoke",
+                  jobs: Annotated[int | None, typer.Option(min=1, help="jobs at the same time; default: one for each GPU here, "
+                                                                       "else 1; 100 on a cluster")] = None,
+                  executor: Annotated[str, typer.Option(help="local or slurm")] = "local",
+                  gpu: Annotated[int | None, typer.Option(min=0, max=1, help="GPUs of a run; default: 1 where there is "
+                                                                              "one")] = None,
+                  threads: Annotated[int | None, typer.Option(min=1, help="cores of a run; default: an even share; 4 on a "
+                                                                          "cluster")] = None,
+                  partition: Annotated[str, typer.Option(help="SLURM partition; default: the cluster's own")] = "",
+                  engine: Engine = None) -> None:
+    """Make the book as many jobs, through Snakemake; words after -- go to Snakemake."""
+    choose_engine(engine)
+    from echolib.batch.jobs import Options, run_batch
+
+    home = run_batch(profile, Options(jobs, executor, gpu, threads, partition, tuple(context.args)))
+    print(f"\nThe book is ready: {home}")
+
+
+def choose_engine(engine: str | None) -> None:
+    """Put the engine where Workspace.open reads it, here and in the notebooks' and jobs' processes."""
+    if engine is not None:
+        os.environ["ECHOLIB_ENGINE"] = engine
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``echolib``."""
+    for name, command in (("plan", plan_command), ("book", book_command), ("cohort", cohort_command), ("store", store_command),
+                          ("run", run_command), ("keep", keep_command), ("notebook", notebook_command),
+                          ("pages", pages_command)):
+        app.command(name)(command)
+    app.command("batch", context_settings={"allow_extra_args": True, "ignore_unknown_options": False})(batch_command)

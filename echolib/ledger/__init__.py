@@ -1,0 +1,1 @@
+"""What was computed: workspace, records, runs, evaluations, committed results, provenance."""

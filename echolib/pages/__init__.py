@@ -1,0 +1,1 @@
+"""How results are shown: notebooks, tables, verdicts, the scorecard, the site."""

@@ -1,0 +1,250 @@
+"""The scorecard: every published cell of a table beside ours, each with its status, as data and as a page element.
+
+Published Dice was measured on EchoNet-Dynamic, ours on whatever the profile reads; on phantoms they are not the same
+experiment, so they stand in separate lines and are never subtracted.
+"""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+import pandas as pd
+
+from echolib.errors import RecordError
+from echolib.ledger.committed import code_changed
+from echolib.ledger.counts import count
+from echolib.ledger.evaluations import Evaluation, require
+from echolib.ledger.ledger import Ledger
+from echolib.ledger.provenance import Provenance, code_fingerprint, short
+from echolib.ledger.records import Record, Score
+from echolib.pages.entries import Claim, Experiment, Measure, Printed
+from echolib.pages.static import html_table
+from echolib.pages.verdict import DICE, STATUSES, Scale, Verdict, all_verdict, count_verdict, value_verdict
+
+#: Published column -> (heading, phase of a record's scores).
+DICE_COLUMNS = {"dsc_overall": ("Dice, all", "overall"), "dsc_middle": ("Dice, middle", "middle"), "dsc_es": ("Dice, ES", "ES"),
+                "dsc_ed": ("Dice, ED", "ED")}
+#: Published column -> (heading, decimals printed in the paper).
+COUNT_COLUMNS = {"gflops_per_frame": ("GFLOPs per frame", 2), "params_m": ("Parameters, M", 2),
+                 "gflops_single_pass": ("GFLOPs per clip", 2)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One published cell and ours; NaN where there is no value. Dice in %."""
+
+    row: str
+    column: str
+    published: float
+    published_low: float
+    published_high: float
+    ours: float
+    low: float
+    high: float
+    status: str
+    why: str
+
+
+def cells(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
+    """All cells of a published table, in its order; columns as :class:`Cell`.
+
+    Raises:
+        RecordError: a cell would have no status.
+    """
+    if experiment.measure is not None:
+        frame = experiment.measure(ledger)
+    else:
+        runs, records, out = experiment.runs(ledger.workspace.profile), {}, []
+        for printed in experiment.cells(ledger.workspace.profile):
+            if printed.group and printed.group not in records:
+                records[printed.group] = ledger.require(runs[printed.group])
+            out.append(_answer(printed, records.get(printed.group, []), ledger))
+        frame = pd.DataFrame(out, columns=[f.name for f in fields(Cell)])
+    unknown = frame[~frame.status.isin(STATUSES)]
+    if len(unknown):
+        raise RecordError(f"{experiment.id}: the published cell {unknown.row.iloc[0]}, {unknown.column.iloc[0]} has no status "
+                          f"(found {unknown.status.iloc[0]!r}); expected one of {', '.join(STATUSES)}")
+    return frame
+
+
+def _answer(printed: Printed, records: list[Record], ledger: Ledger) -> Cell:
+    """One cell with ours and its status."""
+    shown = (printed.row, printed.column, printed.value, printed.low, printed.high)
+    if records:
+        ours = over_seeds([r.scores[printed.phase] for r in records])
+        return Cell(*shown, *ours, **asdict(_dice_verdict(shown[2:], ours, ledger)))
+    if printed.network is not None:
+        found, decimals = count(ledger.workspace.build, printed.network), COUNT_COLUMNS[printed.column][1]
+        value = {"params_m": lambda: found.parameters / 1e6, "gflops_per_frame": lambda: found.gflops_per_frame,
+                 "gflops_single_pass": lambda: found.gflops}[printed.column]()
+        verdict = count_verdict(printed.value, value, decimals)
+        if verdict.status == "differs" and printed.note:
+            verdict = Verdict("differs", f"{verdict.why}: {printed.note}")
+        return Cell(*shown, value, np.nan, np.nan, **asdict(verdict))
+    verdict = _not_run(printed.value) if printed.other else Verdict("not run", printed.absent)
+    return Cell(*shown, np.nan, np.nan, np.nan, **asdict(verdict))
+
+
+def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
+    """Each claim of the experiment with its verdict: columns claim, status, why."""
+    if experiment.judge is not None:
+        return experiment.judge(ledger)
+    profile, rows = ledger.workspace.profile, []
+    runs, evaluations, known = experiment.runs(profile), experiment.evaluations(profile), {}
+    for claim in experiment.claims:
+        groups = evaluations if claim.measure else runs
+        named = list(dict.fromkeys(name for pair in claim.pairs for name in pair))
+        missing = sorted(set(named) - groups.keys())
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            verdict = Verdict("undecided", f"profile {profile.name!r} does not run {missing[0]}{more}")
+        else:
+            for name in named:
+                if (name, claim.measure) not in known:
+                    known[name, claim.measure] = (study_scores(require(ledger, groups[name]), claim.measure) if claim.measure
+                                                  else [ledger.scores(spec) for spec in groups[name]])
+            tables = {name: known[name, claim.measure] for name in named}
+            verdict = _verdict(claim, tables, profile.quotable)
+        rows.append({"claim": claim.text, "status": verdict.status, "why": verdict.why})
+    return pd.DataFrame(rows, columns=["claim", "status", "why"])
+
+
+def study_scores(group: list[Evaluation], measure: Measure) -> list[pd.DataFrame]:
+    """A measure of each study as a score of which more is better, in the columns that a verdict takes; one table a seed."""
+    out = []
+    for one in group:
+        value = one.studies[measure.column].astype(float)
+        value = 10 * np.log10(value.where(value > 0)) if measure.decibels else value
+        out.append(one.studies[["study", "patient"]].assign(frame=0, phase="", score=-value if measure.less else value))
+    return out
+
+
+def _verdict(claim: Claim, tables: dict[str, list[pd.DataFrame]], quotable: bool) -> Verdict:
+    """The verdict of a claim from the scores of its groups."""
+    scale, told = DICE, ""
+    if claim.measure is not None:  # a study on which nothing was outlined has no area curve, so no value on that side
+        scale = Scale("score", claim.measure.factor, claim.measure.unit)
+        lost = {study for group in tables.values() for table in group for study in table.study[table.score.isna()]}
+        tables = {name: [table[~table.study.isin(lost)] for table in group] for name, group in tables.items()}
+        told = f"; without {len(lost)} stud{'ies' if len(lost) > 1 else 'y'} that lack{'' if len(lost) > 1 else 's'} a value" \
+            if lost else ""
+        if not all(len(table) for group in tables.values() for table in group):
+            return Verdict("undecided", "no study has a value on both sides")
+    pairs = [(f"{b} against {w}", tables[b], tables[w]) for b, w in claim.pairs]
+    found = all_verdict(pairs, quotable=quotable, margin=claim.margin, scale=scale)
+    return Verdict(found.status, found.why + told)
+
+
+def over_seeds(scores: list[Score]) -> tuple[float, float, float]:
+    """Mean of the seeds' means, and the mean of the ends of their patient intervals, in %."""
+    return tuple(100 * float(np.mean([getattr(s, k) for s in scores])) for k in ("mean", "low", "high"))
+
+
+def _dice_verdict(printed: tuple[float, float, float], ours: tuple[float, float, float], ledger: Ledger) -> Verdict:
+    profile = ledger.workspace.profile
+    if profile.echonet.phantom is not None:
+        return Verdict("awaiting data", "published on EchoNet-Dynamic, ours on phantoms: not the same experiment")
+    return value_verdict(printed, ours, seeds=len(profile.seeds), quotable=profile.quotable)
+
+
+def _not_run(value: float) -> Verdict:
+    if np.isnan(value):
+        return Verdict("as published", "the paper prints no value")
+    return Verdict("as published", "another group's program, not run here")
+
+
+def chip(status: str, why: str = "") -> str:
+    """A status as a small coloured label; the reason is its tooltip and its accessible description."""
+    kind = status.replace(" ", "-")
+    return f'<span class="echo-chip echo-{kind}" title="{html.escape(why, quote=True)}">{html.escape(status)}</span>'
+
+
+def scorecard_html(experiment: Experiment, ledger: Ledger, source: str = "EchoNet-Dynamic", resampled: str = "patients") -> str:
+    """The scorecard as an HTML table: published value, ours under it, status under that.
+
+    Args:
+        experiment: the table.
+        ledger: of the profile.
+        source: the data set that the published Dice was measured on.
+        resampled: what our intervals resample.
+    """
+    table, profile = cells(experiment, ledger), ledger.workspace.profile
+    headings = {k: v[0] for k, v in (DICE_COLUMNS | COUNT_COLUMNS).items()}
+    columns = {k: headings[k] for k in headings if k in set(table.column)}
+    rows = []
+    for method, part in table.groupby("row", sort=False):
+        by = part.set_index("column")
+        rows.append((html.escape(method), *(_cell(by.loc[c]) for c in columns)))
+    data = source if profile.echonet.phantom is None else f"phantoms, profile “{profile.name}”"
+    seeds = f", mean over {len(profile.seeds)} seeds" if len(profile.seeds) > 1 else ""
+    apart = ("" if profile.echonet.phantom is None else
+             " The two Dice lines are different experiments and are not to be subtracted.")
+    counts = "; counts are of the full-width network" if set(COUNT_COLUMNS) & set(table.column) else ""
+    legend = ('<p class="echo-legend"><span class="echo-published">First line, bold:</span> published, on '
+              f'{html.escape(source)}, 95 % interval as printed. <span class="echo-ours">Second line, blue:</span> this book, '
+              f"on {html.escape(data)}{seeds}, 95 % interval, {resampled} resampled{counts}.{apart}</p>")
+    caption = f"{experiment.number} of the SimLVSeg paper: every published cell, ours beneath it, and what may be said of it"
+    return legend + html_table(caption, ("Method", *columns.values()), rows, "echo-scorecard echo-sortable")
+
+
+def claims_html(table: pd.DataFrame) -> str:
+    """Claims with their verdicts as an HTML table."""
+    rows = [(html.escape(r.claim), chip(r.status, r.why), html.escape(r.why)) for r in table.itertuples()]
+    return html_table("Claims about an order, and whether this run can settle them", ("Claim", "Verdict", "Why"), rows,
+                      "echo-claims")
+
+
+def _cell(row: pd.Series) -> str:
+    first = "–" if np.isnan(row.published) else f"{row.published:.2f}"
+    if np.isfinite(row.published_low):
+        first += f' <small>({row.published_low:.2f}–{row.published_high:.2f})</small>'
+    lines = [f'<span class="echo-published">{first}</span>']
+    if np.isfinite(row.ours):
+        second = f"{row.ours:.2f}"
+        if np.isfinite(row.low):
+            second += f' <small>({row.low:.2f}–{row.high:.2f})</small>'
+        lines.append(f'<span class="echo-ours">{second}</span>')
+    lines.append(chip(row.status, row.why))
+    return "".join(lines)
+
+
+def provenance_html(records: list[Record], profile: str) -> str:
+    """The footer under a table or figure: where its numbers came from."""
+    origins = [r.provenance for r in records]
+    seeds = sorted({r.spec.seed for r in records})
+    seconds = sum(r.provenance.wall_seconds for r in records)
+    tested = sorted({f"{r.dice.frames} frames of {r.dice.patients} patients" for r in records if r.scores})
+    items = {"Profile": profile, "Runs": ", ".join(f"{r.key} ({r.spec.label})" for r in records),
+             "Seeds": ", ".join(map(str, seeds)), "Scored on": "; ".join(tested) or "nothing",
+             **origin_items(origins, code_fingerprint(), ("echolib", "monai", "python", "timm", "torch")),
+             "Wall time": f"{seconds:.0f} s of training and scoring, stage 1 not counted"}
+    body = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd>" for k, v in items.items())
+    return f'<details class="echo-provenance"><summary>Where these numbers come from</summary><dl>{body}</dl></details>'
+
+
+def origin_items(origins: list[Provenance], today: str, packages: tuple[str, ...]) -> dict[str, str]:
+    """What results share and where they differ: commit, code, data, hardware, versions, date; as items of a footer.
+
+    Args:
+        origins: of the results, of this machine or kept.
+        today: fingerprint of the code that would compute them now.
+        packages: whose versions are named, in this order: a record's own changes when it is read back.
+    """
+    def distinct(texts: Iterable[str]) -> str:
+        return "; ".join(dict.fromkeys(texts))
+
+    items = {"Commit": ", ".join(sorted({short(p.commit) + (" with uncommitted changes" if p.uncommitted_changes else "")
+                                         for p in origins})),
+             "Code": ", ".join(sorted({p.code for p in origins}))}
+    older = Counter(text for p in origins if (text := code_changed(p, today)))
+    if older:
+        items["Code today"] = f"{today}; " + "; ".join(f"{count} of {len(origins)} {why}" for why, count in older.items())
+    return items | {"Data": ", ".join(sorted({p.data[:16] for p in origins})),
+                    "Hardware": distinct(f"{p.hardware}, {p.threads} threads" for p in origins),
+                    "Versions": distinct(", ".join(f"{name} {p.versions[name]}" for name in packages if name in p.versions)
+                                         for p in origins),
+                    "Finished": max(p.finished for p in origins)}

@@ -1,0 +1,1 @@
+"""Pages of the book that are no table or figure of a paper."""

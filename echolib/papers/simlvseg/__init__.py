@@ -1,0 +1,1 @@
+"""SimLVSeg (Maani et al., Ultrasound in Medicine & Biology, 2024)."""

@@ -1,0 +1,183 @@
+"""The page of Figure 9: how steady the area curves of whole videos are, how right they are, and one clip to look at."""
+
+from __future__ import annotations
+
+import html
+import math
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML
+
+from echolib.config import Profile
+from echolib.errors import DataError
+from echolib.evaluation.bootstrap import paired_test, patient_interval
+from echolib.ledger.evaluations import Evaluation, EvaluationSpec, require
+from echolib.ledger.examples import Case
+from echolib.ledger.ledger import Ledger
+from echolib.pages.static import html_table
+from echolib.papers.companion.ejection import label_of, pooled
+from echolib.papers.simlvseg.experiments import FRAMEWISE, TABLE1
+from echolib.papers.simlvseg.figure9_windows import on_videos
+
+#: The three networks of the paper's figure, in its order.
+DRAWN = (FRAMEWISE, "SimLVSeg-3D, no pre-training", "SimLVSeg-3D")
+#: Frames that are shown of the chosen clip.
+SHOWN = 5
+#: Column of the studies -> (heading, unit). Flicker is shown as an rms, the square root of the energy.
+MEASURES = {"flicker": ("Flicker, % of the mean area", "%"), "area_rmse": ("Error of the area, % of the ED area", "%"),
+            "slope_rmse": ("Error of its slope, % of the ED area per second", "%/s")}
+Groups = dict[str, list[Evaluation]]
+
+
+def needed(profile: Profile) -> dict[str, list[EvaluationSpec]]:
+    """Evaluations by network, one a seed: the test videos that the page on the ejection fraction takes as well."""
+    runs = {label_of(name): specs for name, specs in TABLE1.runs(profile).items()}
+    order = [*(n for n in runs if n not in DRAWN), *DRAWN]
+    return {name: on_videos(runs[name], profile.echonet, profile.probe.videos) for name in order}
+
+
+def load(ledger: Ledger) -> Groups:
+    """All evaluations of the page, computed where they are missing."""
+    return {name: require(ledger, specs) for name, specs in needed(ledger.workspace.profile).items()}
+
+
+def choose(groups: Groups) -> str:
+    """The study to look at: of the quarter whose mitral valve is least clear, the one on which the frame-wise network flickers
+    most (over all seeds). The clearness is measured on the image and the tracing; SimLVSeg has no say.
+
+    Raises:
+        DataError: no study has a valve contrast.
+    """
+    table = pooled(groups[FRAMEWISE], "studies").groupby("study")[["valve_contrast", "flicker"]].mean()
+    known = table.valve_contrast.dropna().sort_values(kind="stable")
+    if known.empty:
+        raise DataError("no study has a tracing by which to find its mitral valve")
+    unclear = table.loc[known.index[:math.ceil(len(known) / 4)], "flicker"]
+    return str(unclear.fillna(-1.0).idxmax())
+
+
+def cases(groups: Groups, study: str) -> list[Case]:
+    """Consecutive frames of the chosen study around the one at which the frame-wise network's area jumps most (first seed)."""
+    row = groups[FRAMEWISE][0].studies.set_index("study").loc[study]
+    first = int(np.clip(row.jump_frame - SHOWN // 2, 0, max(0, row.frames - SHOWN)))
+    return [(study, frame) for frame in range(first, min(first + SHOWN, int(row.frames)))]
+
+
+def flicker_percent(evaluation: Evaluation, study: str) -> float:
+    """Flicker of one study, rms in % of its mean area; NaN where nothing was outlined."""
+    return float(shown(score(evaluation.studies.set_index("study").flicker, "flicker")[study], "flicker"))
+
+
+def cohort_table(groups: Groups, resamples: int) -> pd.DataFrame:
+    """Mean of each measure over studies and seeds with its 95 % interval (patients resampled).
+
+    Returns:
+        Columns ``network``, ``measure`` (of :data:`MEASURES`), ``value``, ``low``, ``high``, ``studies`` (with a value in some
+        seed), ``without`` (studies times seeds that have none). Flicker is averaged as the logarithm of its energy and given as
+        an rms in % of the mean area; the row "exact masks" is that of the exact curves, where there are any.
+    """
+    rows = []
+    for name, group in groups.items():
+        studies = pooled(group, "studies")
+        rows += [_mean(name, measure, studies, measure, resamples) for measure in MEASURES]
+    exact = next(iter(groups.values()))[0].studies
+    if exact.exact_flicker.notna().any():
+        rows.append(_mean("exact masks", "flicker", exact, "exact_flicker", resamples))
+    return pd.DataFrame(rows)
+
+
+def _mean(name: str, measure: str, studies: pd.DataFrame, column: str, resamples: int) -> dict:
+    value = score(studies[column], measure)
+    row = {"network": name, "measure": measure, "value": np.nan, "low": np.nan, "high": np.nan,
+           "studies": studies.study[value.notna()].nunique(), "without": int(value.isna().sum())}
+    if value.notna().any():
+        found = patient_interval(studies.assign(value=value), "value", resamples=resamples)
+        row |= {key: float(shown(getattr(found, part), measure)) for key, part in (("value", "mean"), ("low", "low"),
+                                                                                  ("high", "high"))}
+    return row
+
+
+def score(value: pd.Series, measure: str) -> pd.Series:
+    """What is averaged and tested: dB of the energy for flicker, the value itself for the errors; less is better."""
+    return 10 * np.log10(value.astype(float).where(value > 0)) if measure == "flicker" else value.astype(float)
+
+
+def shown(value: float | pd.Series, measure: str) -> float | pd.Series:
+    """A score in the unit of :data:`MEASURES`: dB become an rms in %."""
+    return 100 * 10 ** (value / 20) if measure == "flicker" else value
+
+
+def paired_table(groups: Groups, ours: str = "SimLVSeg-3D") -> pd.DataFrame:
+    """One network against each other one, study by study, each the mean over the seeds; paired Wilcoxon test over patients.
+
+    Returns:
+        Columns ``against``, ``measure``, ``difference`` (dB for flicker, points of % otherwise; negative: ours is better),
+        ``p``, ``patients``. Studies without a value on either side in any seed are left out.
+    """
+    rows, mine = [], pooled(groups[ours], "studies")
+    for name, group in groups.items():
+        other = pooled(group, "studies")
+        for measure in MEASURES:
+            if name == ours:
+                continue
+            sides = [t.assign(frame=0, value=score(t[measure], measure)) for t in (mine, other)]
+            lost = {study for t in sides for study in t.study[t.value.isna()]}
+            a, b = (t[~t.study.isin(lost)].groupby(["study", "patient", "frame"], as_index=False).value.mean() for t in sides)
+            found = paired_test(a, b, "value") if len(a) else None
+            rows.append({"against": name, "measure": measure, "difference": found.difference if found else np.nan,
+                         "p": found.p_value if found else np.nan, "patients": found.patients if found else 0})
+    return pd.DataFrame(rows)
+
+
+def untraced_table(groups: Groups) -> pd.DataFrame:
+    """Dice on the traced frames beside Dice on all frames of the same videos, a row for each network and seed.
+
+    Returns:
+        Columns ``network``, ``seed``, ``traced``, ``all`` (%, means over videos; ``all`` is NaN where no exact masks are known).
+    """
+    rows = [(name, one.record.spec.run.seed, 100 * one.studies.traced_dice.mean(), 100 * one.studies.dice.mean())
+            for name, group in groups.items() for one in group]
+    return pd.DataFrame(rows, columns=["network", "seed", "traced", "all"])
+
+
+def untraced_html(table: pd.DataFrame) -> HTML:
+    """:func:`untraced_table` for the page, a row a network, and the run with the widest gap in words."""
+    rows = [(html.escape(name), *(", ".join(f"{v:.1f}" if np.isfinite(v) else "–" for v in part[c]) for c in ("traced", "all")))
+            for name, part in table.groupby("network", sort=False)]
+    caption = "Dice in %, one number a seed: on the traced frames (ED and ES), and on all frames of the same videos"
+    page = html_table(caption, ("Network", "Traced frames", "All frames"), rows)
+    gap = table.traced - table["all"]
+    if gap.notna().any():
+        widest = table.loc[gap.idxmax()]
+        page += (f"<p>The widest gap: {html.escape(widest.network)}, seed {widest.seed}, {widest.traced:.1f} % on traced "
+                 f"frames and {widest['all']:.1f} % on all.</p>")
+    return HTML(page)
+
+
+def cohort_html(table: pd.DataFrame) -> HTML:
+    """:func:`cohort_table` for the page, a row a network."""
+    rows = []
+    for name, part in table.groupby("network", sort=False):
+        by = part.set_index("measure")
+        rows.append((html.escape(name), *(_cell(by.loc[m]) if m in by.index else "–" for m in MEASURES),
+                     str(int(part.studies.max())), str(int(part.without.max()))))
+    caption = ("Area curves of whole test videos: means over videos and seeds with 95 % intervals, patients resampled. Flicker "
+               "is the root of the energy above 10 Hz (geometric mean); errors are root mean squares against the exact curve")
+    return HTML(html_table(caption, ("Masks by", *(h for h, _ in MEASURES.values()), "Videos", "Without a value"), rows,
+                           "echo-claims"))
+
+
+def paired_html(table: pd.DataFrame, ours: str = "SimLVSeg-3D") -> HTML:
+    """:func:`paired_table` for the page."""
+    rows = [(html.escape(name), *(f"{r.difference:+.2f}{' dB' if r.measure == 'flicker' else ''} <small>(p = {r.p:.2g})</small>"
+                                  if np.isfinite(r.difference) else "–" for r in part.itertuples()), str(part.patients.max()))
+            for name, part in table.groupby("against", sort=False)]
+    caption = (f"{ours} less each other network, the same videos: negative is better for {ours}; paired Wilcoxon test over "
+               "patients")
+    return HTML(html_table(caption, ("Against", "Flicker", "Error of the area, points", "Error of the slope, points per second",
+                                     "Patients"), rows, "echo-claims"))
+
+
+def _cell(row: pd.Series) -> str:
+    return "–" if not np.isfinite(row.value) else f"{row.value:.2f} <small>({row.low:.2f}–{row.high:.2f})</small>"

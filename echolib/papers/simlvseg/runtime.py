@@ -1,0 +1,247 @@
+"""Time per frame of each network: as published, and measured here once for each state of code, versions and hardware.
+
+A timing belongs to a device: published (NVIDIA RTX 6000) and ours stand in separate panels and are not compared. What can be
+compared is the order on one machine: SimLVSeg says that both of its networks are faster than nnU-Net.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from scipy.stats import t as student
+from scipy.stats import ttest_ind_from_stats
+
+from echolib import models, published
+from echolib.evaluation.complexity import hardware, time_per_frame
+from echolib.files import locked, write_json
+from echolib.hardware import cores
+from echolib.ledger.counts import PAPER_FRAMES
+from echolib.ledger.provenance import code_fingerprint, collect, short, versions
+from echolib.ledger.workspace import Workspace
+from echolib.pages.scorecard import Cell, chip, claims_html
+from echolib.pages.speed import FOLDER, read_result
+from echolib.pages.static import html_table
+from echolib.pages.verdict import Verdict
+from echolib.plots import COLOURS
+
+TABLE = "simlvseg_runtime"
+#: Method of the published table -> network of ``models.build``.
+NETWORKS = {"nnU-Net": "nnunet2d", "SimLVSeg-SI": "si_uniformer_s", "SimLVSeg-3D": "unet3d"}
+#: The claim: (text, faster, slower).
+CLAIMS = (("SimLVSeg-3D needs less time per frame than nnU-Net", "SimLVSeg-3D", "nnU-Net"),
+          ("SimLVSeg-SI needs less time per frame than nnU-Net", "SimLVSeg-SI", "nnU-Net"))
+#: Fewest timed runs from which an order is decided.
+MIN_RUNS = 3
+SIZE = 112
+#: What the page measures: timed runs on a processor and on a GPU (as in the paper), frames of the batched measurement.
+RUNS, GPU_RUNS, FRAMES_AT_ONCE = 3, 1000, 32
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Time per frame of a network at its published width on frames of 112 px.
+
+    ``mode`` is "one clip" or "N frames at once"; ``batch`` clips of ``frames`` frames; ``mean`` and ``sd`` in ms per frame over
+    ``runs``; ``load`` is the machine's load average (processes) when the measurement began.
+    """
+
+    method: str
+    mode: str
+    frames: int
+    batch: int
+    mean: float
+    sd: float
+    runs: int
+    hardware: str
+    load: float
+    finished: str
+    commit: str
+
+
+def measure(workspace: Workspace, *, runs: int, frames_at_once: int, device: str = "cpu") -> list[Timing]:
+    """Timings of every published network, one clip at a time and ``frames_at_once`` frames at a time.
+
+    A measurement is kept in ``build/runtime.json`` and taken from there while code, versions, hardware and options are what they
+    were, so that a second build neither waits nor changes the page.
+
+    Args:
+        workspace: whose build folder keeps the measurements.
+        runs: timed runs of each.
+        frames_at_once: frames of the batched measurement, rounded up to whole clips.
+        device: "cpu" or "cuda".
+    """
+    cache, code = workspace.build.parent / "runtime.json", code_fingerprint(("models", "evaluation/complexity.py", "hardware.py"))
+    stamp = {"code": code, "versions": versions(), "hardware": hardware(device)}
+    out = []
+    with locked(cache.with_name(".runtime.lock")):
+        known = json.loads(cache.read_text(encoding="utf-8")) if cache.is_file() else {}
+        if known.get("stamp") != stamp:
+            known = {"stamp": stamp, "timings": {}}
+        for method, name in NETWORKS.items():
+            frames, model = PAPER_FRAMES[name], None
+            for mode, batch in (("one clip", 1), (f"{frames_at_once} frames at once", -(-frames_at_once // frames))):
+                key = f"{name} {frames}x{batch} runs{runs} {device}"
+                if key not in known["timings"]:
+                    model = model or models.build(name, frames=frames, size=SIZE, seed=0)
+                    load, began = os.getloadavg()[0], time.perf_counter()
+                    found = time_per_frame(model, frames, SIZE, runs=runs, batch=batch, device=device)
+                    source = collect(workspace.root, "none: black clips", time.perf_counter() - began, code)
+                    known["timings"][key] = {"mean": found.ms_per_frame, "sd": found.sd, "hardware": found.hardware,
+                                             "load": round(load, 1), "provenance": source.model_dump(mode="json")}
+                    write_json(cache, known)
+                kept = known["timings"][key]
+                out.append(Timing(method, mode, frames, batch, kept["mean"], kept["sd"], runs, kept["hardware"], kept["load"],
+                                  kept["provenance"]["finished"], kept["provenance"]["commit"]))
+    return out
+
+
+def fitting_device() -> str:
+    """The GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def measured_cells(workspace: Workspace) -> pd.DataFrame:
+    """:func:`cells` from the page's own measurement, for the scorecard."""
+    return cells(_own(workspace))
+
+
+def judged_claims(workspace: Workspace) -> pd.DataFrame:
+    """:func:`claims` from the page's own measurement, for the scorecard."""
+    return claims(_own(workspace))
+
+
+def _own(workspace: Workspace) -> list[Timing]:
+    device = fitting_device()
+    return measure(workspace, runs=GPU_RUNS if device == "cuda" else RUNS, frames_at_once=FRAMES_AT_ONCE, device=device)
+
+
+def cells(timings: list[Timing]) -> pd.DataFrame:
+    """The published cells beside ours (one clip at a time), columns as :class:`~echolib.pages.scorecard.Cell`.
+
+    ``low`` and ``high`` are the 95 % t-interval of our mean over runs; NaN for a single run.
+    """
+    single = {t.method: t for t in timings if t.mode == "one clip"}
+    out = []
+    for entry in published.load(TABLE).to_dict("records"):
+        ours = single[entry["method"]]
+        why = (f"measured on another device: published on {entry['hardware']} ({entry['runs']} runs), "
+               f"here on {ours.hardware} ({ours.runs} runs); only the order can be compared")
+        out.append(Cell(entry["method"], "ms_per_frame", entry["ms_per_frame"], np.nan, np.nan, ours.mean, *_interval(ours),
+                        "undecided", why))
+    return pd.DataFrame(out)
+
+
+def claims(timings: list[Timing]) -> pd.DataFrame:
+    """The claimed order, in each mode, from this machine's own measurement: columns claim, status, why."""
+    rows = []
+    for mode in dict.fromkeys(t.mode for t in timings):
+        by = {t.method: t for t in timings if t.mode == mode}
+        for text, faster, slower in CLAIMS:
+            verdict = faster_verdict(by[faster], by[slower])
+            rows.append({"claim": f"{text}, {mode}", "status": verdict.status, "why": verdict.why})
+    return pd.DataFrame(rows)
+
+
+def faster_verdict(faster: Timing, slower: Timing) -> Verdict:
+    """Is ``faster`` faster than ``slower``? Welch's t-test over the runs, p < 0.05, at least :data:`MIN_RUNS` runs of each."""
+    seen = f"{faster.mean:.3g} against {slower.mean:.3g} ms per frame on this machine"
+    if min(faster.runs, slower.runs) < MIN_RUNS:
+        return Verdict("undecided", f"{seen}; at least {MIN_RUNS} timed runs are needed")
+    load = max(faster.load, slower.load)
+    if load > cores() + 0.5:  # other work took turns with the timed one, so the runs are no fair sample
+        return Verdict("undecided", f"{seen}; the machine was busy (load {load:g} on {cores()} cores)")
+    p = float(ttest_ind_from_stats(faster.mean, faster.sd, faster.runs, slower.mean, slower.sd, slower.runs,
+                                   equal_var=False).pvalue)
+    if not p < 0.05:
+        return Verdict("undecided", f"{seen}; Welch's t-test over {faster.runs} runs p = {p:.2g}")
+    status = "holds" if faster.mean < slower.mean else "does not hold"
+    return Verdict(status, f"{seen}, {max(faster.mean, slower.mean) / min(faster.mean, slower.mean):.1f} times; "
+                           f"Welch's t-test over {faster.runs} runs p = {p:.2g}")
+
+
+def runtime_figure(timings: list[Timing]) -> Figure:
+    """Published on the left, ours on the right, one panel for each mode: bars with one standard deviation."""
+    modes = list(dict.fromkeys(t.mode for t in timings))
+    figure, axes = plt.subplots(1, 1 + len(modes), figsize=(8.6, 2.3), sharey=True, layout="constrained")
+    table = published.load(TABLE)
+    _bars(axes[0], table.method, table.ms_per_frame, table.ms_sd, COLOURS["published"], f"published,\n{table.hardware[0]}")
+    for axis, mode in zip(axes[1:], modes, strict=True):
+        part = [t for t in timings if t.mode == mode]
+        _bars(axis, [t.method for t in part], [t.mean for t in part], [t.sd for t in part], COLOURS["here"],
+              f"this machine,\n{mode}")
+    axes[0].invert_yaxis()
+    return figure
+
+
+def _bars(axis: plt.Axes, names, values, sds, colour: str, title: str) -> None:
+    axis.barh(list(names), list(values), xerr=list(sds), color=colour, height=0.55, error_kw={"capsize": 3, "lw": 1.2})
+    top = max(v + s for v, s in zip(values, sds, strict=True))
+    for row, (value, sd) in enumerate(zip(values, sds, strict=True)):
+        axis.text(value + sd + 0.03 * top, row, f"{value:.3g}", va="center", fontsize=8, color=colour)
+    axis.set(xlabel="ms per frame", xlim=(0, 1.28 * top))
+    axis.set_title(title, fontsize=9, loc="left", color=colour)
+
+
+def table_html(timings: list[Timing]) -> str:
+    """Published and measured times as a table, each published cell with its status, and the claims with their verdicts."""
+    found = {c.row: c for c in cells(timings).itertuples()}
+    rows = []
+    for entry in published.load(TABLE).to_dict("records"):
+        cell = found[entry["method"]]
+        ours = [f"{t.mean:.3g} <small>(sd {t.sd:.2g}, n {t.runs}; {t.batch} × {t.frames} frames)</small>"
+                for t in timings if t.method == entry["method"]]
+        printed = f"{entry['ms_per_frame']:.2f} <small>(sd {entry['ms_sd']:.2f}, n {entry['runs']})</small>"
+        rows.append((html.escape(entry["method"]), printed, chip(cell.status, cell.why), *ours))
+    modes = dict.fromkeys(t.mode for t in timings)
+    head = ("Network", f"Published, {html.escape(published.load(TABLE).hardware[0])}", "Status",
+            *(f"Here, {html.escape(mode)}" for mode in modes))
+    return html_table("Time per frame in ms, forward pass only. Published and ours are different devices, not to be subtracted",
+                      head, rows)
+
+
+def claims_table(timings: list[Timing]) -> str:
+    """:func:`claims` as an HTML table."""
+    return claims_html(claims(timings))
+
+
+def committed_html(root: Path) -> str:
+    """Kept measurements of all networks from ``results/benchmarks``, or a sentence that says there are none yet."""
+    paths = sorted((root / FOLDER).glob("runtime_per_frame-*.json"))
+    if not paths:
+        return "<p>No benchmark of all networks is kept in this checkout yet; <code>make bench</code> writes one.</p>"
+    parts = []
+    for path in paths:
+        result = read_result(path)
+        rows = [(html.escape(r.what), f"{r.ours.mean:.3g} {html.escape(r.unit)}", f"{r.ours.sd:.2g}", str(r.ours.n))
+                for r in result.rows]
+        busy = "; the machine was busy, not to be quoted" if result.busy else ""
+        parts.append(html_table(f"Kept benchmark: {result.hardware}, {result.date}{busy}", ("What", "Mean", "sd", "Runs"), rows))
+    return "".join(parts)
+
+
+def provenance_html(timings: list[Timing]) -> str:
+    """The footer: device, load, runs, commit, date."""
+    items = {"Hardware": "; ".join(sorted({t.hardware for t in timings})), "Timed runs": f"{timings[0].runs} after 3 to warm up",
+             "Networks": "published width, random weights, float32, black clips of 112 px already on the device",
+             "Load average at the start": ", ".join(f"{t.load:g}" for t in timings),
+             "Commit": ", ".join(sorted({short(t.commit) for t in timings})), "Finished": max(t.finished for t in timings)}
+    body = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in items.items())
+    return f'<details class="echo-provenance"><summary>Where these numbers come from</summary><dl>{body}</dl></details>'
+
+
+def _interval(t: Timing) -> tuple[float, float]:
+    if t.runs < 2:
+        return math.nan, math.nan
+    half = float(student.ppf(0.975, t.runs - 1)) * t.sd / math.sqrt(t.runs)
+    return t.mean - half, t.mean + half

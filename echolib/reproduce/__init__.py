@@ -1,1 +1,0 @@
-"""Runs, records, notebooks, verdicts and the book that is made from them."""

@@ -1,0 +1,87 @@
+"""Examples beside an evaluation: what was segmented then is drawn again, stored once, kept while small."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from echolib.config import Profile
+from echolib.errors import RecordError
+from echolib.ledger import evaluations, examples
+from echolib.ledger.evaluations import EXAMPLES, EvaluationSpec, committed, keep, require
+from echolib.ledger.ledger import Ledger
+from echolib.ledger.workspace import Workspace
+from tests.small import untrained_runs
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("examples")
+
+
+@pytest.fixture
+def ledger(root, monkeypatch):
+    """A ledger whose runs count as finished once they have weights."""
+    profile = Profile.model_validate({
+        "name": "tiny", "purpose": "a test", "quotable": False, "seeds": [0], "width": 0.125, "bootstrap": 200,
+        "echonet": {"layout": "echonet", "size": 64, "channels": 1,
+                    "phantom": {"train": 1, "val": 1, "test": 1, "frames": [40, 44]}},
+        "clip_3d": {"frames": 16}, "pretrain": {"epochs": 1, "batch": 1}, "segment": {"epochs": 1, "batch": 1},
+        "framewise": {"epochs": 1, "batch": 2}})
+
+    untrained_runs(monkeypatch)
+    return Ledger(Workspace(root=root, profile=profile, build=root / "build" / "tiny"), say=lambda line: None, progress=False)
+
+
+def test_examples_are_those_of_the_evaluation_and_outlive_its_weights(ledger, root, monkeypatch):
+    profile = ledger.workspace.profile
+    spec = EvaluationSpec(run=profile.segment_run("unet3d", seed=0), data=profile.echonet)
+    one = require(ledger, [spec])[0]
+    study = one.studies.study[0]
+    table = one.frames.set_index("frame")
+    assert one.studies.worst_frame[0] == table.dice.idxmin() and np.isfinite(one.studies.valve_contrast[0])
+    found = examples.require(ledger, one, [(study, 3), (study, 17)], [study])
+    for (_, frame), picture in found.pictures.items():
+        assert picture.mask.sum() == table.area_px[frame] and picture.exact.sum() == table.exact_area_px[frame]
+        assert np.array_equal(picture.picture, np.asarray(ledger.store_of(spec.data).video(study)[frame])[..., 0])
+    assert np.array_equal(found.curves[study], table[["area_px", "exact_area_px"]].to_numpy(float).T)
+
+    keep(one, root / "results" / "tiny")
+    kept = committed(root)[0]
+    monkeypatch.setattr(examples, "segment_videos", None)  # from here on nothing may be segmented
+    for evaluation in (one, kept):
+        again = examples.require(ledger, evaluation, [(study, 17)], [study])
+        assert list(again.pictures) == [(study, 17)]
+        for part in ("picture", "mask", "exact"):
+            assert np.array_equal(getattr(again.pictures[study, 17], part), getattr(found.pictures[study, 17], part))
+    with pytest.raises(RecordError, match=r"kept without the example \('.*', 5\); .*echolib run"):
+        examples.require(ledger, kept, [(study, 5)])
+
+    (kept.folder / f"{spec.key}.{EXAMPLES}").unlink()
+    monkeypatch.setattr(evaluations, "EXAMPLES_BYTES", 100)
+    keep(one, root / "results" / "tiny")
+    assert not (kept.folder / f"{spec.key}.{EXAMPLES}").is_file(), "too large to be kept"
+
+
+def test_exact_masks_and_damaged_files(ledger):
+    spec = EvaluationSpec(run=None, data=ledger.workspace.profile.echonet)
+    one = require(ledger, [spec])[0]
+    case = (one.studies.study[0], 0)
+    picture = examples.require(ledger, one, [case]).pictures[case]
+    assert picture.mask.any() and np.array_equal(picture.mask, picture.exact)
+    other = evaluations.Evaluation(one.record.model_copy(update={"key": "f" * 16}), one.tables, one.folder)
+    assert examples.read((one.folder / EXAMPLES).read_bytes(), other) == examples.Examples({}, {}), "of another evaluation"
+    (one.folder / EXAMPLES).write_bytes(b"PK no archive")
+    with pytest.raises(RecordError, match="not a file of examples"):
+        examples.require(ledger, one, [case])
+    (one.folder / "record.json").unlink()
+    require(ledger, [spec])
+    assert not (one.folder / EXAMPLES).exists(), "a new evaluation starts without the old one's pictures"
+
+
+def test_the_columns_of_the_studies(ledger):
+    one = require(ledger, [EvaluationSpec(run=None, data=ledger.workspace.profile.echonet)])[0]
+    assert {"dice", "flicker", "area_rmse", "slope_rmse", "worst_frame", "jump_frame", "valve_contrast"} <= set(one.studies)
+    assert one.studies.area_rmse.tolist() == [0.0] and one.studies.slope_rmse.tolist() == [0.0]
+    assert isinstance(one.studies, pd.DataFrame) and len(one.studies) == one.record.studies

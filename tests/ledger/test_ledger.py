@@ -1,0 +1,211 @@
+"""The ledger: what is run, what is taken from the record, and what is refused. Training itself is tested elsewhere."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from echolib import models
+from echolib.config import Profile
+from echolib.errors import ConfigError, RecordError
+from echolib.ledger import ledger as module
+from echolib.ledger.ledger import Ledger, read_record, summarise
+from echolib.ledger.workspace import Workspace, find_root
+from echolib.pages.scorecard import cells, claims, scorecard_html
+from echolib.papers.simlvseg.experiments import TABLE1
+
+ROOT = Path(__file__).parents[2]
+
+
+def frame_scores(seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(12):
+        for frame, phase in ((4, "ED"), (9, "ES")):
+            both = int(rng.integers(600, 900))
+            rows.append({"study": f"s{i}", "patient": f"s{i}", "frame": frame, "phase": phase, "dice": 2 * both / 2000,
+                         "intersection": both, "predicted_px": 1000, "traced_px": 1000})
+    return pd.DataFrame(rows)
+
+
+@dataclass
+class Outcome:
+    steps: int = 7
+    seconds: float = 0.5
+    best_epoch: int = 2
+    best_score: float | None = 0.8
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """(ledger, log of trainings): a workspace in which a training takes no time but leaves real weights."""
+    profile = Profile.model_validate({
+        "name": "tiny", "purpose": "a test", "quotable": False, "seeds": [0], "width": 0.125, "bootstrap": 200,
+        "echonet": {"layout": "echonet", "channels": 1, "phantom": {"train": 2, "val": 1, "test": 1}},
+        "clip_3d": {"frames": 16}, "clip_si": {"frames": 4, "period": 2},
+        "pretrain": {"epochs": 1, "batch": 1}, "segment": {"epochs": 1, "batch": 1}, "framewise": {"epochs": 1, "batch": 2}})
+    log: list[str] = []
+
+    def train(spec, store, folder, **_):
+        log.append(spec.label)
+        out = 3 if spec.masking and spec.masking.target == "clip" else 1
+        net = models.build(spec.model.name, width=spec.model.width, frames=spec.clip.frames, out_channels=out, seed=0)
+        models.save_weights(net, folder / "weights.safetensors", {})
+        (folder / "log.csv").write_text("epoch,step,loss\n1,1,0.5\n")
+        return Outcome()
+
+    monkeypatch.setattr(module, "train_segment", train)
+    monkeypatch.setattr(module, "train_reconstruct", train)
+    monkeypatch.setattr(module, "score_split", lambda model, store, spec, split: frame_scores(spec.seed))
+    monkeypatch.setattr("echolib.pages.scorecard.count",
+                        lambda build, name: SimpleNamespace(parameters=18_832_525, gflops_per_frame=1.126))
+    ledger = Ledger(Workspace(root=tmp_path, profile=profile, build=tmp_path / "build" / "tiny"), say=log.append,
+                    progress=False)
+    ledger._store = SimpleNamespace(fingerprint="data one")
+    return ledger, log
+
+
+def trainings(log: list[str]) -> list[str]:
+    return [line for line in log if not line.startswith("run ")]
+
+
+def test_a_run_is_made_once_and_after_the_run_it_starts_from(trained):
+    ledger, log = trained
+    spec = ledger.workspace.profile.segment_run("unet3d", seed=0, pretrained=True)
+    first = ledger.require([spec])[0]
+    assert trainings(log) == [spec.init.label, spec.label]
+    assert ledger.require([spec]) == [first] and len(trainings(log)) == 2
+    assert {p.name for p in ledger.workspace.run_dir(spec).iterdir()} >= {
+        "spec.json", "weights.safetensors", "scores.parquet", "record.json"}
+
+
+def test_several_processes_share_a_training_when_asked(trained, monkeypatch):
+    ledger, _ = trained
+    ledger.store.path = "store"
+    asked = []
+    monkeypatch.setattr(module.processes, "train", lambda spec, store, folder, count, init, progress: asked.append(
+        (spec.task, Path(store), folder.name, count, init and init.name)))
+    run = ledger.workspace.profile.segment_run("unet3d", seed=0, pretrained=True)
+    monkeypatch.setenv("ECHOLIB_PROCESSES", "two")
+    with pytest.raises(ConfigError, match="ECHOLIB_PROCESSES is 'two'; expected a whole number"):
+        ledger.require([run])
+    assert not asked
+    monkeypatch.setenv("ECHOLIB_PROCESSES", "2")
+    assert ledger.require([run])[0].provenance.processes == 2
+    store = Path("store")
+    assert asked == [("reconstruct", store, run.init.key, 2, None), ("segment", store, run.key, 2, "weights.safetensors")]
+
+
+def test_changed_data_and_changed_code_are_said_and_run_again(trained, monkeypatch):
+    ledger, log = trained
+    spec = ledger.workspace.profile.segment_run("unet3d", seed=0)
+    ledger.require([spec])
+    ledger._store = SimpleNamespace(fingerprint="data two")
+    ledger.require([spec])
+    monkeypatch.setattr(module, "code_fingerprint", lambda: "0" * 16)
+    assert ledger.state(spec) == (None, "the code changed")
+    assert [line.split(": ")[-1] for line in log if line.startswith("run ")] == ["not run yet", "the data changed"]
+
+
+def test_code_edited_during_a_run_does_not_pass_for_the_code_that_ran(trained, monkeypatch):
+    ledger, _ = trained
+    spec = ledger.workspace.profile.segment_run("unet3d", seed=0)
+    train = module.train_segment
+
+    def edited_meanwhile(*args, **options):
+        monkeypatch.setattr(module, "code_fingerprint", lambda: "edited")
+        return train(*args, **options)
+
+    monkeypatch.setattr(module, "train_segment", edited_meanwhile)
+    monkeypatch.setattr(module, "code_fingerprint", lambda: "as it ran")
+    assert ledger.require([spec])[0].provenance.code == "as it ran"
+    assert ledger.state(spec) == (None, "the code changed")
+
+
+def test_a_directory_without_a_record_is_not_a_run_and_stale_leftovers_do_not_stay(trained):
+    ledger, log = trained
+    spec = ledger.workspace.profile.segment_run("unet3d", seed=0)
+    folder = ledger.workspace.run_dir(spec)
+    folder.mkdir(parents=True)
+    (folder / "origin.json").write_text(json.dumps({"code": "older", "data": "older"}))
+    (folder / "checkpoint.pt").write_bytes(b"of other code")
+    assert ledger.state(spec) == (None, "not run yet")
+    ledger.require([spec])
+    assert not (folder / "checkpoint.pt").exists() and len(trainings(log)) == 1
+
+
+def test_a_record_of_another_specification_is_refused_by_name(trained):
+    ledger, _ = trained
+    spec = ledger.workspace.profile.segment_run("unet3d", seed=0)
+    ledger.require([spec])
+    path = ledger.workspace.run_dir(spec) / "record.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"key": "f" * 16}))
+    with pytest.raises(RecordError, match=f"{spec.key}/record.json: says key ffff"):
+        read_record(path)
+    path.write_text("{half")
+    with pytest.raises(RecordError, match="not a record of a run"):
+        ledger.require([spec])
+    other = ledger.workspace.profile.segment_run("unet3d", seed=1)
+    ledger.require([other])
+    path.write_text((ledger.workspace.run_dir(other) / "record.json").read_text())
+    with pytest.raises(RecordError, match="belongs to another run"):
+        ledger.require([spec])
+
+
+def test_a_record_says_where_it_comes_from_and_names_no_machine(trained):
+    ledger, _ = trained
+    spec = ledger.workspace.profile.segment_run("unet3d", seed=0)
+    record = ledger.require([spec])[0]
+    text = (ledger.workspace.run_dir(spec) / "record.json").read_text()
+    assert record.provenance.data == "data one" and record.provenance.versions["torch"]
+    assert str(ROOT) not in text and str(ledger.workspace.root) not in text and str(Path.home()) + "/" not in text
+
+
+def test_a_summary_keeps_both_means_and_both_intervals():
+    scores = summarise(frame_scores(0), resamples=400)
+    whole = scores["overall"]
+    table = frame_scores(0)
+    assert whole.mean == pytest.approx(table.dice.mean())
+    assert whole.pooled == pytest.approx(2 * table.intersection.sum() / (table.predicted_px + table.traced_px).sum())
+    assert whole.low < whole.mean < whole.high and whole.pooled_high - whole.pooled_low < whole.high - whole.low
+    assert (whole.frames, whole.patients, scores["ES"].frames) == (24, 12, 12)
+
+
+def test_every_published_cell_has_a_status_and_stands_on_the_card(trained):
+    ledger, _ = trained
+    table = cells(TABLE1, ledger)
+    assert len(table) == 7 * 5 and table.status.ne("").all()
+    assert set(table.status[table.row.isin(["CSS-SemiVideo", "GraphEcho", "SepXception"])]) == {"as published"}
+    ours = table.set_index(["row", "column"])
+    assert ours.status["SimLVSeg-3D", "params_m"] == "exact" and ours.status["SimLVSeg-3D", "gflops_per_frame"] == "exact"
+    assert ours.status["SimLVSeg-SI", "params_m"] == "differs", "the stand-in count is not SimLVSeg-SI's"
+    assert ours.status["SimLVSeg-3D", "dsc_overall"] == "awaiting data", "phantom Dice may not be compared with published Dice"
+    page = scorecard_html(TABLE1, ledger)
+    assert "93.32" in page and "93.21–93.43" in page and page.count("<tr>") == 8
+    assert set(claims(TABLE1, ledger).status) == {"undecided"}, "a profile that may not be quoted decides nothing"
+
+
+def test_real_data_needs_a_folder(monkeypatch):
+    monkeypatch.delenv("ECHOLIB_ECHONET", raising=False)
+    workspace = Workspace.open("paper", ROOT)
+    with pytest.raises(ConfigError, match="PROFILE=paper ECHONET="):
+        workspace.cohort_dir(workspace.profile.echonet)
+    monkeypatch.setenv("ECHOLIB_ECHONET", "somewhere")
+    assert workspace.cohort_dir(workspace.profile.echonet) == Path("somewhere")
+
+
+def test_a_profile_name_cannot_leave_its_folder():
+    with pytest.raises(ConfigError, match="letters, digits"):
+        Workspace.open("../smoke", ROOT)
+
+
+def test_outside_a_checkout_is_said(tmp_path):
+    with pytest.raises(ConfigError, match="not inside a checkout"):
+        find_root(tmp_path)

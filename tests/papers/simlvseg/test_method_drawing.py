@@ -1,0 +1,95 @@
+"""The method's figures: what they measure, on clips made here; and the stages of networks against the counts of Table 1."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from echolib import models
+from echolib.data.augment import normalise
+from echolib.evaluation.complexity import measure
+from echolib.papers.simlvseg import method_drawing as method
+from echolib.papers.simlvseg import networks as network_figures
+from echolib.training.batches import Batch
+
+MASKED = np.array([1, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], bool)
+
+
+def moving_disk(clips: int, frames: int, size: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clips ``(B, 3, F, size, size)`` on the network's scale of a dark disk that beats, and its masks ``(B, F, size, size)``."""
+    y, x = np.mgrid[:size, :size] - size / 2
+    masks = np.stack([x ** 2 + (1.3 * y) ** 2 < (size * (0.25 + 0.08 * np.cos(t))) ** 2 for t in range(frames)])
+    grey = np.where(masks, 0.1, 0.6) + 0.02 * np.random.default_rng(0).standard_normal(masks.shape)
+    clip = torch.tensor(grey, dtype=torch.float32).clamp(0, 1).expand(clips, 3, -1, -1, -1)
+    return normalise(clip), torch.tensor(masks).expand(clips, -1, -1, -1)
+
+
+def masked_batch() -> Batch:
+    clip, _ = moving_disk(1, len(MASKED))
+    seen = clip.clone()
+    seen[:, :, MASKED] = normalise(torch.zeros_like(clip))[:, :, MASKED]
+    return Batch(seen, ["a"], target=clip, masked=torch.tensor(MASKED)[None])
+
+
+def traced_batch(position: int) -> Batch:
+    clip, masks = moving_disk(2, 16)
+    return Batch(clip, ["a", "b"], mask=masks[:, position], position=torch.tensor([position] * 2))
+
+
+def test_a_network_that_gives_back_what_it_sees_errs_in_masked_frames_only():
+    found = method.reconstruct(torch.nn.Identity(), masked_batch())
+    assert (found.error[~MASKED] == 0).all() and (found.error[MASKED] > 50).all()
+    assert (found.seen[MASKED] == 0).all() and (found.output == found.seen).all()
+    assert (found.copied[~MASKED] == 0).all() and (found.copied[MASKED] < found.error[MASKED]).all()
+
+
+def test_an_error_is_in_grey_levels():
+    batch = masked_batch()
+    one = torch.nn.Identity()
+    batch.clip = normalise((batch.target * 0 + 0.5))
+    batch.target = normalise((batch.target * 0 + 0.6))
+    assert method.reconstruct(one, batch).error == pytest.approx(25.5, rel=1e-4)
+
+
+def test_the_error_table_separates_masked_and_kept_frames():
+    found = method.reconstruct(torch.nn.Identity(), masked_batch())
+    table = method.error_table([found], resamples=100).set_index(["frames", "of"])
+    assert table.value["masked", "network"] == pytest.approx(found.error[MASKED].mean())
+    assert table.value["kept", "network"] == 0 and table.n["kept", "network"] == (~MASKED).sum()
+    assert "nearest kept frame" in method.error_html({"net": table.reset_index()}, 1)
+    assert len(method.masking_figure(found).axes) == 3 * method.SHOWN + 1
+
+
+@pytest.mark.parametrize("position", [0, 5])
+def test_the_loss_pulls_at_the_traced_output_alone_and_at_its_neighbours_inputs(position):
+    model = models.build("unet3d_s", width=0.125, frames=16, size=64, seed=0).eval()
+    batch = traced_batch(position)
+    at_output, at_input = method.gradient_shares(model, batch, "dice_frame")
+    assert (at_output[:, position] == 1).all() and at_output.sum() == 2
+    assert (at_input > 0).sum() > 2 and at_input.sum(1) == pytest.approx(1)
+    assert all(p.grad is None for p in model.parameters())
+    assert len(method.supervision_figure(batch, at_output, at_input).subfigs) == 2
+
+
+@pytest.mark.parametrize("frames", [4, 9])
+def test_the_super_image_is_drawn_with_a_number_on_every_frame(frames):
+    model = models.build("si_mobilenetv3", width=0.25, frames=frames, size=64, seed=0).eval()
+    axes = method.super_image_figure(model, Batch(moving_disk(1, frames)[0], ["a"])).axes
+    assert all([t.get_text() for t in sorted(a.texts, key=lambda t: int(t.get_text()))] == [str(i + 1) for i in range(frames)]
+               for a in axes)
+
+
+@pytest.mark.parametrize(("name", "frames", "coarsest"), [
+    ("unet3d_s", 16, (1, 4, 4)), ("si_uniformer_s", 4, (4, 4)), ("si_resnet18", 4, (4, 4)), ("si_mobilenetv3", 4, (4, 4)),
+    ("nnunet2d", 1, (4, 4))])
+def test_stages_are_the_whole_network(name, frames, coarsest):
+    model = models.build(name, width=0.25, frames=frames, size=64, seed=0)
+    found = network_figures.stages(model, frames, 64)
+    assert sum(s.macs for s in found) / 1e9 == pytest.approx(measure(model, frames, 64).gflops, rel=0.02)
+    drawn = [s for s in found if s.is_map]
+    assert min((s.shape[1:] for s in drawn), key=lambda s: s[-1]) == coarsest and found[-1].shape[0] == 1
+    figure = network_figures.network_figure(found, frames, 64, name)
+    assert f"{frames} frames" in figure.axes[0].get_title(loc="left")
+    assert f"{models.count_parameters(model):,}" in network_figures.stage_table(found, model, name)
+    assert model.training and not any(m._forward_hooks for m in model.modules())
