@@ -17,6 +17,7 @@ device. Grey clips (stored with one channel) are computed in one channel: hue an
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -24,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from echolib.config import ECHONET_MEAN, ECHONET_STD, AugmentSpec
+from echolib.config.specs import ECHONET_MEAN, ECHONET_STD, AugmentSpec
 from echolib.data import tables
 from echolib.data.clahe import clahe, to_device
 from echolib.data.draws import LUMA, Draw
@@ -82,6 +83,9 @@ def draw(count: int, spec: AugmentSpec, generator: torch.Generator) -> list[Draw
             order=tuple(sorted(range(4), key=lambda k: u[10 + k])), clahe=limit if u[5] < spec.clahe_p else None,
             degrees=(2 * u[7] - 1) * spec.rotation,
             shift=(int(u[8] * (2 * spec.pad + 1)) - spec.pad, int(u[9] * (2 * spec.pad + 1)) - spec.pad)))
+    if spec.flip_p:  # after all others, which therefore do not depend on it
+        flips = torch.rand(count, generator=generator, dtype=torch.float64).tolist()
+        draws = [replace(one, flip=u < spec.flip_p) for one, u in zip(draws, flips, strict=True)]
     return draws
 
 
@@ -102,6 +106,7 @@ def augment_frames(frames: Tensor, masks: Tensor | None, draws: list[Draw]) -> t
     clip = tables.augmented(frames.numpy(), draws)
     if masks is not None:
         masks = turn_masks(masks, source_positions(draws, *masks.shape[-2:], masks.device))
+    clip, masks = _flipped(clip, draws), None if masks is None else _flipped(masks, draws)
     return clip.expand(-1, 3, -1, -1, -1), masks
 
 
@@ -132,7 +137,14 @@ def augment_drawn(clip: Tensor, masks: Tensor | None, draws: list[Draw]) -> tupl
         frames = clahe(frames, limits).view(len(equalised), clip.shape[2], *frames.shape[1:]).transpose(1, 2)
         changed = changed.index_copy(0, which, frames) if len(equalised) < len(draws) else frames
     changed, masks = warp(changed, masks, draws)
-    return changed.expand(clip.shape), masks
+    return _flipped(changed, draws).expand(clip.shape), None if masks is None else _flipped(masks, draws)
+
+
+def _flipped(batch: Tensor, draws: list[Draw]) -> Tensor:
+    """The items of a batch whose draw says so, mirrored left to right (last axis)."""
+    if not any(one.flip for one in draws):
+        return batch
+    return torch.stack([item.flip(-1) if one.flip else item for item, one in zip(batch, draws, strict=True)])
 
 
 def jitter(clip: Tensor, draws: list[Draw]) -> Tensor:

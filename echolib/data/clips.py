@@ -91,6 +91,25 @@ def half_cycle_indices(length: int, frames: int) -> np.ndarray:
     return np.rint(np.linspace(0, length - 1, frames)).astype(np.int64)
 
 
+def phase_indices(first: int, last: int, frames: int) -> np.ndarray:
+    """F equally spaced frames from one traced frame to the other, both ends included (PKEcho-Net, "Implementation details").
+
+    Args:
+        first, last: numbers of the two traced frames, in either order; the clip runs from ``first`` to ``last``.
+        frames: F. Where fewer than F frames lie between them some occur twice, as rounding to the nearest frame gives.
+
+    Returns:
+        Frame numbers ``(F,)`` int64, rounded (ties to the even one).
+
+    Raises:
+        DataError: both are the same frame, or F is below 2.
+    """
+    if first == last or frames < 2:
+        raise DataError("a clip from one traced frame to the other cannot be taken",
+                        value=f"frames {first} and {last}, F = {frames}", expected="two different frames and F of at least 2")
+    return np.rint(np.linspace(first, last, frames)).astype(np.int64)
+
+
 def window_indices(length: int, frames: int, period: int) -> np.ndarray:
     """Windows that cover a whole video, every frame at least once.
 

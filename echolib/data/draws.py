@@ -20,3 +20,4 @@ class Draw:
     clahe: float | None  # clip limit
     degrees: float  # counter-clockwise as seen on the screen
     shift: tuple[int, int]  # px (down, right): where the crop starts, counted from the unpadded frame
+    flip: bool = False  # left and right exchanged, last of all

@@ -21,11 +21,11 @@ def augment_clip(frames: np.ndarray, mask: np.ndarray | None, draw: Draw) -> tup
 
     Args:
         frames: ``(F, H, W, C)`` uint8, C 1 (grey) or 3 (RGB).
-        mask: ``(H, W)`` bool, or None.
+        mask: ``(H, W)`` or ``(n, H, W)`` bool, or None.
         draw: what happens to the clip.
 
     Returns:
-        ``(F, H, W, C)`` float32 in [0, 1], and the mask.
+        ``(F, H, W, C)`` float32 in [0, 1], and the mask or masks.
     """
     out = []
     for frame in frames:
@@ -34,7 +34,12 @@ def augment_clip(frames: np.ndarray, mask: np.ndarray | None, draw: Draw) -> tup
         if draw.clahe is not None:
             colour = equalise(colour, draw.clahe)
         out.append(rotate_pad_crop(colour, draw)[..., :frame.shape[2]])
-    return np.stack(out), None if mask is None else turn_mask(mask, draw)
+    clip = np.stack(out)
+    if mask is not None:
+        mask = turn_mask(mask, draw) if mask.ndim == 2 else np.stack([turn_mask(one, draw) for one in mask])
+    if draw.flip:
+        clip, mask = clip[:, :, ::-1], None if mask is None else mask[..., ::-1]
+    return clip, mask
 
 
 def jitter(frame: np.ndarray, draw: Draw) -> np.ndarray:

@@ -19,7 +19,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -108,6 +108,11 @@ class ClipStore:
         if verify:
             store._verify(sums)
         return store
+
+    def view(self, studies: pd.DataFrame, labels: pd.DataFrame) -> ClipStore:
+        """The same frames under other tables: other splits, or fewer labels. A mask that ``labels`` lacks is not given."""
+        rows = {(s, int(f)): int(r) for s, f, r in zip(labels["study"], labels["frame"], labels["row"], strict=True)}
+        return replace(self, studies=studies, labels=labels.reset_index(drop=True), _row=rows)
 
     def _verify(self, sums: dict[str, str]) -> None:
         rows = {study: group["row"].to_numpy() for study, group in self.labels.groupby("study")}

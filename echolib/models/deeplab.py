@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from echolib.errors import ConfigError
+from echolib.models.framewise import FrameWise
 from echolib.models.resnet import resnet50
 from echolib.models.widths import channels
 
@@ -58,3 +59,8 @@ class DeepLabV3(nn.Module):
                               "give at least two")
         logits = self.classifier(self.backbone(images)[-1])
         return F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def network(name: str, *, width: float, frames: int, size: int, out_channels: int) -> nn.Module:
+    """DeepLabV3 frame by frame, see :func:`echolib.models.build`."""
+    return FrameWise(DeepLabV3(width=width, out_channels=out_channels))

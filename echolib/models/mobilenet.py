@@ -12,6 +12,9 @@ import timm
 from timm.models import mobilenetv3 as timm_mobilenetv3
 from torch import Tensor, nn
 
+from echolib.models.super_image import SuperImage, grid_side
+from echolib.models.unet2d import UNet2D
+
 
 class MobileNetV3(nn.Module):
     """The convolutional part of MobileNetV3-Large.
@@ -34,3 +37,9 @@ class MobileNetV3(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         """``(B, 3, Y, X)`` -> five maps, finest first."""
         return self.features(image)
+
+
+def network(name: str, *, width: float, frames: int, size: int, out_channels: int) -> nn.Module:
+    """A U-Net with this encoder on the super image, see :func:`echolib.models.build`."""
+    grid_side(frames)
+    return SuperImage(UNet2D(MobileNetV3(width), width=width, out_channels=out_channels))

@@ -11,8 +11,9 @@ Shape: images ``(N, 3, Y, X)`` -> logits ``(N, out, Y, X)``; Y and X are multipl
 from __future__ import annotations
 
 from monai.networks.nets import DynUNet
-from torch import Tensor
+from torch import Tensor, nn
 
+from echolib.models.framewise import FrameWise
 from echolib.models.plain_unet2d import FILTERS, check_dimensions
 from echolib.models.widths import channels
 
@@ -46,3 +47,8 @@ class NNUNet2D(DynUNet):
         for up in self.upsamples:
             x = up(x, skips.pop())
         return self.output_block(x)
+
+
+def network(name: str, *, width: float, frames: int, size: int, out_channels: int) -> nn.Module:
+    """The 2-D U-Net frame by frame, see :func:`echolib.models.build`."""
+    return FrameWise(NNUNet2D(width=width, out_channels=out_channels))

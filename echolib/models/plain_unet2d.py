@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from echolib.errors import ConfigError
+from echolib.models.neighbours import WithNeighbours
 from echolib.models.widths import channels
 
 FILTERS = (32, 64, 128, 256, 480)
@@ -105,3 +106,8 @@ def _initialise(layer: nn.Module) -> None:
         nn.init.kaiming_normal_(layer.weight, a=SLOPE)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
+
+
+def network(name: str, *, width: float, frames: int, size: int, out_channels: int) -> nn.Module:
+    """The U-Net on each frame with its neighbours, see :func:`echolib.models.build`."""
+    return WithNeighbours(PlainUNet2D(width=width, out_channels=out_channels))

@@ -12,6 +12,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
+from echolib.models.super_image import SuperImage, grid_side
+from echolib.models.unet2d import UNet2D
 from echolib.models.widths import channels
 
 STAGES = (64, 128, 256, 512)
@@ -68,3 +70,9 @@ def resnet18(width: float = 1.0) -> ResNetEncoder:
 def resnet50(width: float = 1.0, *, dilated: bool = False) -> ResNetEncoder:
     """ResNet-50."""
     return ResNetEncoder(Bottleneck, (3, 4, 6, 3), width=width, dilated=dilated)
+
+
+def network(name: str, *, width: float, frames: int, size: int, out_channels: int) -> nn.Module:
+    """A U-Net with this encoder on the super image, see :func:`echolib.models.build`."""
+    grid_side(frames)
+    return SuperImage(UNet2D(resnet18(width), width=width, out_channels=out_channels))

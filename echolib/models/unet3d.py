@@ -97,3 +97,9 @@ def check_dimensions(frames: int, height: int, width: int) -> None:
     if frames * height * width == DIVISOR ** 3:
         raise ConfigError("a clip of 16 frames of 16x16 px leaves one voxel at the deepest level, which instance norm cannot "
                           "normalise; give larger frames or more of them")
+
+
+def network(name: str, *, width: float, frames: int, size: int, out_channels: int) -> nn.Module:
+    """The 3D U-Net or its small form, see :func:`echolib.models.build`."""
+    check_dimensions(frames, size, size)
+    return UNet3D(UNITS[name], width=width, out_channels=out_channels)

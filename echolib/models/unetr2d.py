@@ -16,6 +16,7 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
 
 from echolib.errors import ConfigError
+from echolib.models.super_image import SuperImage, grid_side, padded
 from echolib.models.widths import channels
 
 PATCH = 16
@@ -81,3 +82,8 @@ class UNETR2D(nn.Module):
         x = self.decoder4(x, self.encoder3(taps[1]))                            # stride 4
         x = self.decoder3(x, self.encoder2(taps[0]))                            # stride 2
         return self.out(self.decoder2(x, self.encoder1(image)))
+
+
+def network(name: str, *, width: float, frames: int, size: int, out_channels: int) -> nn.Module:
+    """UNETR-2D on the super image, see :func:`echolib.models.build`."""
+    return SuperImage(UNETR2D(grid_side(frames) * padded(size), width=width, out_channels=out_channels))

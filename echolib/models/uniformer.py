@@ -15,6 +15,9 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from echolib.models.super_image import SuperImage, grid_side
+from echolib.models.unet2d import UNet2D
+
 DEPTHS = (3, 4, 8, 3)
 HEADS = (1, 2, 5, 8)  #: stage width / 64
 HEAD_WIDTH = 64
@@ -155,3 +158,9 @@ class UniFormer(nn.Module):
             maps.append(x)
         maps[-1] = self.norm(x)
         return maps
+
+
+def network(name: str, *, width: float, frames: int, size: int, out_channels: int) -> nn.Module:
+    """A U-Net with this encoder on the super image, see :func:`echolib.models.build`."""
+    grid_side(frames)
+    return SuperImage(UNet2D(UniFormer(width), width=width, out_channels=out_channels))

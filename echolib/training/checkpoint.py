@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from echolib.config import RunSpec
+from echolib.config.specs import RunSpec
 from echolib.errors import TrainingError, WeightsError
 from echolib.files import write_atomic, write_json
 from echolib.models.weights import load_plain
@@ -46,7 +46,7 @@ class Outcome:
 
 @dataclass
 class State:
-    """Where a run stands. ``epoch`` and ``step`` count from 0 and name the step to do next."""
+    """Where a run stands. ``epoch`` and ``step`` count from 0 and name the step to do next; ``extra`` is the recipe's."""
 
     model: dict[str, Tensor]
     optimiser: dict[str, object]
@@ -57,6 +57,7 @@ class State:
     best_epoch: int = 0
     best_score: float | None = None
     best: dict[str, Tensor] = field(default_factory=dict)
+    extra: dict[str, Tensor] = field(default_factory=dict)
 
 
 class RunDirectory:
@@ -102,7 +103,7 @@ class RunDirectory:
         Raises:
             TrainingError: a weight is not finite; the checkpoint before it stays.
         """
-        for name, tensor in state.model.items():
+        for name, tensor in (*state.model.items(), *state.extra.items()):
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise TrainingError(f"{self.spec.label}: weight {name!r} is not finite after epoch {state.epoch + 1}, "
                                     f"step {state.step}; {self.last_good()}")

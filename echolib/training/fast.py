@@ -17,19 +17,19 @@ import shutil
 import torch
 from torch import Tensor, nn
 
-from echolib.config import OptimiserSpec, RunSpec
+from echolib.config.specs import OptimiserSpec, RunSpec
 
 #: Networks that are channels-last on the CPU as well.
 _ON_THE_CPU = ("unet3d", "unet3d_s", "si_uniformer_s", "si_vit_b16")
 
 
 def build_optimiser(model: nn.Module, spec: OptimiserSpec, fast: bool = True) -> torch.optim.Optimizer:
-    """AdamW or SGD over all parameters; ``fast``: one kernel for all of them (fused), else parameter by parameter."""
+    """AdamW, Adam or SGD over all parameters; ``fast``: one kernel for all of them (fused), else parameter by parameter."""
     how = {"fused": True} if fast else {"foreach": False}
     if spec.name == "sgd":
         return torch.optim.SGD(model.parameters(), lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay, **how)
-    return torch.optim.AdamW(model.parameters(), lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay,
-                             amsgrad=spec.amsgrad, **how)
+    kind = torch.optim.Adam if spec.name == "adam" else torch.optim.AdamW
+    return kind(model.parameters(), lr=spec.lr, betas=spec.betas, weight_decay=spec.weight_decay, amsgrad=spec.amsgrad, **how)
 
 
 def why_not_compiled(device: torch.device) -> str | None:

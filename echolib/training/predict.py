@@ -14,12 +14,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from echolib.config import RunSpec, switches
+from echolib.config.specs import RunSpec
 from echolib.data.augment import normalise, to_float
 from echolib.data.clips import centred_indices
 from echolib.data.store import ClipStore
 from echolib.errors import TrainingError
-from echolib.losses import select_traced
+from echolib.losses.simlvseg import select_traced
 from echolib.models.single_clip import SingleClip
 
 
@@ -99,11 +99,11 @@ def centred_predictions(model: nn.Module, store: ClipStore, spec: RunSpec, split
 
 
 def mean_dice(model: nn.Module, store: ClipStore, spec: RunSpec, split: str, batch: int = 8,
-              device: str | torch.device = "auto") -> float:
+              device: str | torch.device = "auto", *, pooled: bool = False) -> float:
     """Dice of a split's ED and ES frames (eq. 7), by which the best epoch is chosen.
 
-    The protocol decides how frames are put together: the mean over frames (paper), or pooled over all frames, 2 sum(I) /
-    sum(P + T) (released program). A frame that is empty in both counts as 1.
+    The mean over frames (paper), or with ``pooled`` 2 sum(I) / sum(P + T) over all frames (released program). A frame that is
+    empty in both counts as 1.
 
     Raises:
         TrainingError: the split holds no traced frame.
@@ -112,6 +112,6 @@ def mean_dice(model: nn.Module, store: ClipStore, spec: RunSpec, split: str, bat
     for one in centred_predictions(model, store, spec, split, batch, device):
         overlap.append(int((one.predicted & one.traced).sum()))
         total.append(int(one.predicted.sum() + one.traced.sum()))
-    if switches(spec.protocol).mean_dice == "pooled":
+    if pooled:
         return 2 * sum(overlap) / sum(total) if sum(total) else 1.0
     return float(np.mean([2 * i / t if t else 1.0 for i, t in zip(overlap, total, strict=True)]))
