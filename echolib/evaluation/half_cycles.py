@@ -3,12 +3,10 @@
 CAMUS shows half a heart beat, labelled on every frame, end-diastole and end-systole at its ends. A half cycle becomes one clip:
 more than F frames are thinned evenly, fewer are filled up at the end (:func:`echolib.data.clips.half_cycle_indices`). Every
 frame that the clip holds is scored against its label, whatever the image quality; a reading of the paper chooses among the
-frames afterwards (:mod:`echolib.papers.simlvseg.table3`). No patient of the cohort was trained on, so every split is used.
+frames afterwards. No patient of the cohort was trained on, so every split is used.
 
-What text and released program leave open or do differently (row 11 of the audit) is an option of :class:`HalfCycleSpec`.
-
-This file decides an evaluation as much as ``echolib.evaluation`` does. It lies here because a change of that folder makes every
-training stale, and no training depends on this.
+What text and released program leave open or do differently (row 11 of the audit) is an option of
+:class:`echolib.evaluation.kinds.half_cycle.HalfCycleSpec`.
 """
 
 from __future__ import annotations
@@ -21,10 +19,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field, model_validator
 from torch import nn
 
-from echolib.config import DataSpec, Keyed, RunSpec
 from echolib.data.augment import normalise, to_float
 from echolib.data.clips import half_cycle_indices
 from echolib.data.cohort import Cohort
@@ -42,32 +38,6 @@ STUDY_COLUMNS = ("study", "patient", "view", "quality", "split", "first", "frame
 FRAME_COLUMNS = ("study", "frame", "phase", "intersection", "predicted_px", "traced_px")
 #: Frames that go through the network at once.
 FRAMES_PER_PASS = 256
-
-
-class HalfCycleSpec(Keyed):
-    """All that decides the result of an evaluation on half cycles."""
-
-    kind: Literal["half_cycle"] = "half_cycle"
-    run: RunSpec
-    data: DataSpec
-    padding: Padding = Field("before", description="what fills a short clip: black frames before normalisation, as in training "
-                                                   "clips; or zeros after it (released), which are mean grey")
-    aspect: Aspect = Field("ignored", description="'ignored': frames are resized to a square (paper, released); 'kept': the "
-                                                  "longer side fits the square, the rest is black")
-
-    @model_validator(mode="after")
-    def _check(self) -> HalfCycleSpec:
-        if self.data.layout != "camus":
-            raise ValueError(f"half cycles come in CAMUS' layout, not in {self.data.layout!r}")
-        if self.run.task != "segment":
-            raise ValueError(f"the run must be a segmenter; {self.run.label!r} reconstructs")
-        return self
-
-    @property
-    def label(self) -> str:
-        """A short name for logs, such as ``unet3d 32x1 seed0 on camus half cycles, padded after``."""
-        options = [f"padded {self.padding}" * (self.padding != "before"), "aspect kept" * (self.aspect != "ignored")]
-        return ", ".join([f"{self.run.label} on camus half cycles", *filter(None, options)])
 
 
 @dataclass(frozen=True)
@@ -162,7 +132,7 @@ def predict(model: nn.Module, cycles: Iterable[HalfCycle], padding: Padding = "b
     Args:
         model: a segmenter; it is moved to ``device`` and stays there, its training mode is restored.
         cycles: what to segment.
-        padding: what fills up a short clip, see :class:`HalfCycleSpec`.
+        padding: what fills up a short clip: black frames before normalisation, or zeros ``after`` it.
         device: torch device; ``auto`` is the GPU where there is one.
 
     Raises:

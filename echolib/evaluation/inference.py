@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from echolib.config import RunSpec
+from echolib.config.specs import RunSpec
 from echolib.data.augment import normalise, to_float
 from echolib.data.clips import overlapping_windows, reaching_windows, window_indices
 from echolib.data.store import ClipStore

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from echolib.config import ClipSpec
+from echolib.config.specs import ClipSpec
 from echolib.data.store import ClipStore
 from echolib.data.truth import Truth, read_truth
 from echolib.errors import DataError

@@ -1,4 +1,4 @@
-"""Kept records: what a profile's folder in ``results/`` holds, and when it takes the place of computing.
+"""Committed records: what a profile's folder in ``results/`` holds, and when it takes the place of computing.
 
 ``results/<profile>/<kind>/`` has, for every kept result of a kind (``runs``, ``evaluations``, ``baselines``),
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import platform
 import re
 import subprocess
@@ -22,9 +20,6 @@ from echolib.hardware import cores, processor
 #: Packages whose version can change a result.
 PACKAGES = ("torch", "torchvision", "timm", "monai", "lightning-fabric", "segmentation-models-pytorch", "numpy",
             "scipy", "opencv-python-headless", "scikit-image", "av")
-#: Parts of the package that decide the result of a run.
-RESULT_CODE = ("config", "losses", "data", "models", "training", "evaluation")
-
 
 class Provenance(BaseModel):
     """The circumstances of one computation."""
@@ -41,33 +36,6 @@ class Provenance(BaseModel):
     finished: str
     wall_seconds: float
     processes: int = 1
-
-
-def code_fingerprint(parts: tuple[str, ...] = RESULT_CODE) -> str:
-    """16 hex digits over the syntax trees of the named parts of the package; comments and docstrings do not count."""
-    root = Path(echolib.__file__).parent
-    digest = hashlib.sha256()
-    for part in parts:
-        path = root / part
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.relative_to(root).as_posix().encode() + b"\0")
-            about = file.stat()
-            digest.update(_meaning_of(file, about.st_mtime_ns, about.st_size) + b"\0")
-    return digest.hexdigest()[:16]
-
-
-@lru_cache(maxsize=1024)  # every question to the ledger asks for the fingerprint, and parsing the package takes half a second
-def _meaning_of(file: Path, mtime_ns: int, size: int) -> bytes:
-    """The syntax tree of a file in the state that its time and size stand for."""
-    return _meaning(file.read_text(encoding="utf-8")).encode()
-
-
-def _meaning(source: str) -> str:
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
 
 
 def git_state(root: Path) -> tuple[str, bool]:

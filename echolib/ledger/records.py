@@ -6,37 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from echolib.config import RunSpec
+from echolib.config.specs import RunSpec
 from echolib.errors import RecordError
-from echolib.evaluation.bootstrap import legacy_frame_interval, patient_interval
+from echolib.evaluation.scores import AnyScore, Score
 from echolib.files import parse_json
 from echolib.ledger.provenance import Provenance
 
-PHASES = ("overall", "ES", "ED")
 #: A record that carries ``spec`` and ``key``.
 Keyed = TypeVar("Keyed", bound=BaseModel)
-
-
-class Score(BaseModel):
-    """Dice (fraction) of one phase of the test split, with both intervals.
-
-    ``mean`` is the mean over frames with its 95 % interval (patients resampled); ``pooled`` is the released program's
-    2 sum(I) / sum(P + T) with its 5th and 95th percentile (frames resampled).
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    mean: float
-    low: float
-    high: float
-    pooled: float
-    pooled_low: float
-    pooled_high: float
-    frames: int
-    patients: int
 
 
 class Record(BaseModel):
@@ -51,12 +30,12 @@ class Record(BaseModel):
     train_seconds: float
     best_epoch: int
     validation: float | None
-    scores: dict[str, Score]
+    scores: dict[str, AnyScore]
     provenance: Provenance
 
     @property
     def dice(self) -> Score:
-        """The overall Dice."""
+        """The overall Dice of a segmenter."""
         return self.scores["overall"]
 
 
@@ -101,15 +80,3 @@ def read_record(path: Path) -> Record:
 def parse_record(content: bytes, name: str) -> Record:
     """A run's record from a file's content; raises as :func:`parse_keyed`."""
     return parse_keyed(content, name, Record, "a run")
-
-
-def summarise(scores: pd.DataFrame, resamples: int, seed: int = 0) -> dict[str, Score]:
-    """Scores per phase of a table of frames (see ``evaluation.inference.score_split``)."""
-    out = {}
-    for phase in PHASES:
-        part = scores if phase == "overall" else scores[scores.phase == phase]
-        ours = patient_interval(part, value="dice", resamples=resamples, seed=seed)
-        legacy = legacy_frame_interval(part, resamples=resamples, seed=seed)
-        out[phase] = Score(mean=ours.mean, low=ours.low, high=ours.high, pooled=legacy.mean, pooled_low=legacy.low,
-                           pooled_high=legacy.high, frames=len(part), patients=part.patient.nunique())
-    return out

@@ -115,3 +115,42 @@ def mean_dice(model: nn.Module, store: ClipStore, spec: RunSpec, split: str, bat
     if pooled:
         return 2 * sum(overlap) / sum(total) if sum(total) else 1.0
     return float(np.mean([2 * i / t if t else 1.0 for i, t in zip(overlap, total, strict=True)]))
+
+
+@torch.no_grad()
+def predicted_numbers(model: nn.Module, store: ClipStore, spec: RunSpec, split: str, batch: int = 8,
+                      device: str | torch.device = "auto") -> pd.DataFrame:
+    """The number that a network gives for one clip of each study, the clip in the middle of its video.
+
+    Args:
+        model: clip ``(B, 3, F, H, W)`` -> ``(B,)``, the ejection fraction in %; its training mode is restored.
+        store: frames and table of studies.
+        spec: the run; its clip is used.
+        split: "train", "val" or "test".
+        batch: clips per pass.
+        device: where the network is moved to.
+
+    Returns:
+        One row a study, by name: study, patient, ef (as labelled, NaN where it is not) and predicted_ef.
+
+    Raises:
+        TrainingError: the split is empty.
+    """
+    device, names = resolve_device(device), sorted(store.studies.index[store.studies["split"] == split])
+    if not names:
+        raise TrainingError(f"the {split!r} split is empty")
+    was_training, found = model.training, []
+    model.to(device).eval()
+    try:
+        for first in range(0, len(names), batch):
+            part = names[first:first + batch]
+            lengths = [int(store.studies["frames"][study]) for study in part]
+            clips = np.stack([store.clip(study, centred_indices(n, n // 2, spec.clip.frames, spec.clip.period)[0])
+                              for study, n in zip(part, lengths, strict=True)])
+            with SingleClip():
+                found += model(normalise(to_float(torch.from_numpy(clips).to(device)))).float().cpu().tolist()
+    finally:
+        model.train(was_training)
+    about = store.studies.loc[names]
+    return pd.DataFrame({"study": names, "patient": about["patient"].to_numpy(), "ef": about["ef"].to_numpy(float),
+                         "predicted_ef": found})
