@@ -115,7 +115,8 @@ def train_default(spec: DefaultSpec, cache: Path, out: Path, *, start: Path | No
     for stream in (HELD_OUT, HELD_OUT_ECHONET):
         ensure_clips(cache, stream, spec.seed, spec.held_out, spec.length, workers=workers, say=say)
     clips = [read_clip(clip_path(cache, TRAIN, spec.seed, number)) for number in range(spec.clips)]
-    from echolib.ledger.provenance import code_fingerprint, git_state, hardware, versions
+    from echolib.ledger.code import code_fingerprint
+    from echolib.ledger.provenance import git_state, hardware, versions
 
     commit, changed = git_state(Path(__file__).parent)
     averaged, history = _fit(spec, model.to(place), clips, cache, place, say)

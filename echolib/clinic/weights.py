@@ -146,8 +146,8 @@ def _of_run(folder: Path) -> Segmenter:
         spec = parse(RunSpec, raw, f"{folder.name}/spec.json")
     except ConfigError as error:
         raise WeightsError(str(error)) from None
-    if spec.task != "segment":
-        raise WeightsError(f"{folder.name}: this run reconstructs clips; expected a run that segments them")
+    if spec.recipe.gives != "masks":
+        raise WeightsError(f"{folder.name}: this run's network gives a {spec.recipe.gives}; expected one that gives masks")
     path = folder / "weights.safetensors"
     if not path.is_file():
         raise WeightsError(f"{folder.name}: the run has no weights.safetensors; it is not finished")

@@ -77,7 +77,7 @@ def _run(jobs: list[tuple], workers: int) -> Iterator[None]:
 
 def _forget_other_phantoms(cache: Path, length: int) -> None:
     """Remove clips that another state of the phantom's code, or another length, has made."""
-    from echolib.ledger.provenance import code_fingerprint
+    from echolib.ledger.code import code_fingerprint
 
     stamp, now = cache / "phantom.txt", f"{code_fingerprint(('phantom',))} {length}"
     if not stamp.is_file() or stamp.read_text(encoding="utf-8") != now:

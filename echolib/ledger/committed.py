@@ -1,14 +1,14 @@
 """Committed records: what a profile's folder in ``results/`` holds, and when it takes the place of computing.
 
-``results/<profile>/<kind>/`` has, for every kept result of a kind (``runs``, ``evaluations``, ``baselines``),
+``results/<profile>/<kind>/`` has, for every committed result of a kind (``runs``, ``evaluations``),
 
 - ``<key>.json``: the record as it was written, with its specification and provenance;
 - ``<key>.<part>``: its tables as CSV; of the few runs whose networks draw pictures also ``weights.safetensors``;
 - ``<key>.sha256``: the SHA-256 of each of these, as ``sha256sum`` prints them, written last. It names the weights of a run
-  even where they are not kept, so that an evaluation can be told to be of this very network.
+  even where they are left out, so that an evaluation can be told to be of this very network.
 
-A kept result has the key, so the specification, of what is asked for. Its data must be those that are here; where a phantom
-cohort is not simulated yet, all kept results of that cohort must agree on their data. Its code need not be today's: what
+A committed result has the key, so the specification, of what is asked for. Its data must be those that are here; where a phantom
+cohort is not simulated yet, all committed results of that cohort must agree on their data. Its code need not be today's: what
 differs is said in the plan and under the figures. A file that is damaged or missing is an error, never a reason to compute.
 """
 
@@ -25,36 +25,36 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from echolib.config import DataSpec
+from echolib.config.specs import DataSpec
 from echolib.errors import ConfigError, RecordError
 from echolib.files import write_atomic
 from echolib.ledger.provenance import Provenance, short
 
-KINDS = ("runs", "evaluations", "baselines")
+KINDS = ("runs", "evaluations")
 RECORD, SUMS, WEIGHTS = "json", "sha256", "weights.safetensors"
 _LINE = re.compile(r"([0-9a-f]{64})  ([0-9a-f]{16})\.([a-z.]+)")
 
 
 def anew_asked() -> bool:
-    """Does ``ECHOLIB_ANEW`` ask to compute what is kept? A variable, so that notebooks, which run in processes of their own,
-    do the same.
+    """Does ``ECHOLIB_ANEW`` ask to compute whatever is committed? A variable, so that notebooks, which run in processes of their
+    own, do the same.
 
     Raises:
         ConfigError: it is neither 0 nor 1.
     """
     asked = os.environ.get("ECHOLIB_ANEW", "")
     if asked not in ("", "0", "1"):
-        raise ConfigError(f"ECHOLIB_ANEW = {asked!r}; expected 1 (compute what is kept in results/ all the same), 0 or nothing")
+        raise ConfigError(f"ECHOLIB_ANEW = {asked!r}; expected 1 (compute whatever is committed in results/), 0 or nothing")
     return asked == "1"
 
 
 @dataclass(frozen=True)
 class Found:
-    """The usable record of a run or an evaluation, if there is one, and why; ``kept``: it comes from ``results/``."""
+    """The usable record of a result, if there is one, and why; ``committed``: it comes from ``results/``."""
 
     record: object | None
     why: str
-    kept: bool = False
+    committed: bool = False
 
 
 def put(folder: Path, key: str, parts: Mapping[str, bytes], absent: Mapping[str, str] | None = None) -> bool:
@@ -64,7 +64,7 @@ def put(folder: Path, key: str, parts: Mapping[str, bytes], absent: Mapping[str,
         folder: ``results/<profile>/<kind>``.
         key: of the result.
         parts: content by part, such as ``json`` and ``scores.csv``.
-        absent: SHA-256 by part, of parts that are named and not kept.
+        absent: SHA-256 by part, of parts that are named and left out.
 
     Returns:
         was anything written or removed?
@@ -92,7 +92,7 @@ def as_json(record: BaseModel) -> bytes:
 
 @dataclass(frozen=True)
 class Shelf:
-    """The kept results of one kind, in ``folder``."""
+    """The committed results of one kind, in ``folder``."""
 
     folder: Path
 
@@ -105,7 +105,7 @@ class Shelf:
         return any((self.folder / f"{key}.{part}").is_file() for part in (RECORD, SUMS))
 
     def keys(self) -> list[str]:
-        """Keys of all kept results, sorted."""
+        """Keys of all committed results, sorted."""
         return sorted(path.name.split(".")[0] for path in self.folder.glob(f"*.{RECORD}"))
 
     def sums(self, key: str) -> dict[str, str]:
@@ -127,13 +127,13 @@ class Shelf:
         """A file of a result, compared with its sum.
 
         Raises:
-            RecordError: it is missing, was not kept, or has other bytes than when it was kept.
+            RecordError: it is missing, was not committed, or has other bytes than when it was committed.
         """
         sums, path = self.sums(key), self.folder / f"{key}.{part}"
         if not path.is_file():
             if part in sums and part != WEIGHTS:
                 raise RecordError(f"{self.name(key, part)} is missing; {self.remedy(key)}")
-            raise RecordError(f"{self.name(key, part)} was not kept; compute it: {self.anew(key)}")
+            raise RecordError(f"{self.name(key, part)} was not committed; compute it: {self.anew(key)}")
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != sums.get(part):
             raise RecordError(f"{self.name(key, part)} has another SHA-256 than {key}.{SUMS} says; {self.remedy(key)}")
@@ -142,16 +142,14 @@ class Shelf:
     def remedy(self, key: str) -> str:
         """What to do about a damaged or missing file."""
         where = "/".join(self.folder.parts[-3:])
-        if self.folder.name == "baselines":
-            return f"bring it back (`git checkout -- {where}`), or delete {where}/{key}.* and have it computed"
         return f"bring it back (`git checkout -- {where}`), or compute it: {self.anew(key)}"
 
     def anew(self, key: str) -> str:
-        """The command that computes a result whatever is kept."""
+        """The command that computes a result whatever is committed."""
         return f"`echolib run {key} --anew --profile {self.folder.parent.name}`"
 
     def record(self, key: str, parse: Callable[[bytes, str], object], parts: tuple[str, ...] = ()):
-        """The record under a key, made by ``parse(content, name)``, or None where none is kept.
+        """The record under a key, made by ``parse(content, name)``, or None where none is committed.
 
         Args:
             key: of the result.
@@ -177,14 +175,14 @@ class Shelf:
 
 
 def fingerprint_of(results: Path, data: DataSpec) -> str | None:
-    """The data fingerprint on which all kept results of a cohort agree; None where none is kept.
+    """The data fingerprint on which all committed results of a cohort agree; None where none is committed.
 
     Args:
         results: ``results/<profile>``.
         data: the cohort.
 
     Raises:
-        RecordError: two kept results of the cohort were computed on different data.
+        RecordError: two committed results of the cohort were computed on different data.
     """
     wanted, found = data.model_dump(mode="json"), {}
     for kind in KINDS:
@@ -195,14 +193,14 @@ def fingerprint_of(results: Path, data: DataSpec) -> str | None:
                 found.setdefault(fingerprint, f"{results.name}/{kind}/{path.name}")
     if len(found) > 1:
         (one, first), (other, second) = list(found.items())[:2]
-        raise RecordError(f"kept results of one cohort come from different data: results/{first} from {one[:16]}, "
-                          f"results/{second} from {other[:16]}; keep those of one machine and delete the others")
+        raise RecordError(f"committed results of one cohort come from different data: results/{first} from {one[:16]}, "
+                          f"results/{second} from {other[:16]}; leave those of one machine and delete the others")
     return next(iter(found), None)
 
 
 @lru_cache(maxsize=4096)
 def _data(path: Path, mtime_ns: int, size: int) -> tuple[object, str]:
-    """(cohort, data fingerprint) of a kept record in the state that its time and size stand for."""
+    """(cohort, data fingerprint) of a committed record in the state that its time and size stand for."""
     try:
         value = json.loads(path.read_bytes())
         return value.get("spec", value)["data"], str(value["provenance"]["data"])

@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 
 from echolib import models
-from echolib.config import ModelName
 from echolib.evaluation.complexity import Complexity, measure
 from echolib.files import locked, write_json
-from echolib.ledger.provenance import code_fingerprint, versions
+from echolib.ledger.code import code_fingerprint
+from echolib.ledger.provenance import versions
 
 #: Frames of the clip on which the paper counts each network (Table 1 and Table 2).
 PAPER_FRAMES: dict[str, int] = {"unet3d": 32, "unet3d_s": 32, "si_uniformer_s": 16, "si_resnet18": 16, "si_mobilenetv3": 16,
                                 "si_vit_b16": 16, "deeplabv3_r50": 1, "nnunet2d": 1}
 
 
-def count(build: Path, name: ModelName) -> Complexity:
+def count(build: Path, name: str) -> Complexity:
     """Parameters and FLOPs of a network as published (width 1, 112 px), from the cache in ``build`` when it is current."""
     cache = build.parent / "complexity.json"
     stamp = {"code": code_fingerprint(("models", "evaluation/complexity.py")), "versions": versions()}

@@ -1,9 +1,9 @@
-"""Frames with outlines, area curves and grey levels that pages draw, kept beside an evaluation so that drawing them needs no
+"""Frames with outlines, area curves and grey levels that pages draw, stored beside an evaluation so that drawing them needs no
 weights and no cohort.
 
 A page chooses its cases by a rule on the tables of several evaluations and asks each evaluation for the same frames. They
 lie in ``examples.npz`` in the evaluation's folder; what is missing there is computed from the run's weights and the cohort.
-The choice rests on kept tables alone, so a kept evaluation holds the frames that its page asks for.
+The choice rests on tables alone, so a committed evaluation holds the frames that its page asks for.
 """
 
 from __future__ import annotations
@@ -13,30 +13,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from echolib.data.store import ClipStore
-from echolib.data.truth import read_truth
 from echolib.errors import RecordError
-from echolib.evaluation.half_cycles import half_cycles, predict
-from echolib.evaluation.inference import segment_videos
-from echolib.evaluation.whole_video import FRAMES_PER_PASS
+from echolib.evaluation.evaluation import Case, Picture
 from echolib.files import DAMAGED_ARRAY, locked, write_atomic
 from echolib.ledger.committed import Shelf
-from echolib.ledger.evaluations import EXAMPLES, Evaluation
+from echolib.ledger.evaluations import EXAMPLES, Evaluation, inputs_of
 from echolib.ledger.ledger import Ledger
-
-Case = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One frame: ``picture`` (H, W) uint8, ``mask`` and ``exact`` (H, W) bool; ``exact`` is None where nothing is traced."""
-
-    picture: np.ndarray
-    mask: np.ndarray
-    exact: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -55,16 +40,16 @@ def require(ledger: Ledger, evaluation: Evaluation, cases: Iterable[Case], curve
     are missing. Frames of half cycles are given by their number in the half cycle, and must be among those that its clip holds.
 
     Raises:
-        RecordError: the file is damaged, or a kept evaluation lacks something that was asked for.
+        RecordError: the file is damaged, or a committed evaluation lacks something that was asked for.
     """
     cases, curves, key = list(dict.fromkeys(cases)), list(dict.fromkeys(curves)), evaluation.record.key
-    if evaluation.kept:
+    if evaluation.committed:
         content = evaluation.examples()
         found = Examples({}, {}) if content is None else read(content, evaluation)
         lacking = [*(c for c in cases if c not in found.pictures), *(s for s in curves if s not in found.curves),
                    *["grey levels"] * (levels and found.levels is None)]
         if lacking:
-            raise RecordError(f"evaluation {key} was kept without the example {lacking[0]}; "
+            raise RecordError(f"evaluation {key} was committed without the example {lacking[0]}; "
                               f"{Shelf(evaluation.folder).remedy(key)}")
     else:
         with locked(evaluation.folder / ".examples.lock"):
@@ -83,8 +68,8 @@ def _complete(ledger: Ledger, evaluation: Evaluation, cases: list[Case], curves:
         table = evaluation.frames
         more = {s: table.loc[table.study == s, ["area_px", "exact_area_px"]].to_numpy(float).T for s in studies}
     shares = grey_levels(ledger.store_of(evaluation.record.spec.data)) if levels and found.levels is None else found.levels
-    segmented = _half_cycles if evaluation.record.spec.kind == "half_cycle" else _whole_videos
-    pictures = segmented(ledger, evaluation, frames) if frames else {}
+    spec = evaluation.record.spec
+    pictures = spec.pictures(inputs_of(ledger, ledger.runs, spec.run, spec.data, spec.label), frames) if frames else {}
     found = Examples(found.pictures | pictures, found.curves | more, shares)
     write(evaluation.folder / EXAMPLES, found, evaluation)
     return found
@@ -95,51 +80,6 @@ def grey_levels(store: ClipStore, frames: int = 200) -> np.ndarray:
     rows = np.unique(np.linspace(0, len(store.frames) - 1, min(frames, len(store.frames))).astype(int))
     counts = np.bincount(np.asarray(store.frames[rows][..., 0]).ravel(), minlength=256)
     return counts / counts.sum()
-
-
-def _half_cycles(ledger: Ledger, evaluation: Evaluation, cases: list[Case]) -> dict[Case, Picture]:
-    """Frames of half cycles with the outlines of the evaluation's run; each clip goes through the network as it did there."""
-    spec, out, wanted = evaluation.record.spec, {}, {study for study, _ in cases}
-    store = ledger.store_of(spec.data)
-    cohort = ledger.workspace.cohort(spec.data, progress=ledger.progress) if spec.aspect == "kept" else None
-    cycles = (one for one in half_cycles(store, spec.run.clip.frames, cohort) if one.study in wanted)
-    for one, found in predict(ledger.model(spec.run), cycles, spec.padding):
-        for place, number in enumerate(one.numbers.tolist()):
-            if (one.study, number) in cases:
-                out[one.study, number] = Picture(_grey(one.clip[place]), found[place], one.masks[place])
-    return out
-
-
-def _grey(frame: np.ndarray) -> np.ndarray:
-    """(H, W, C) uint8 -> (H, W) uint8."""
-    return frame.mean(-1).round().astype(np.uint8)
-
-
-def _whole_videos(ledger: Ledger, evaluation: Evaluation, cases: list[Case]) -> dict[Case, Picture]:
-    """The frames with the outlines of the evaluation's run; each video goes through the network as it did there."""
-    spec, out = evaluation.record.spec, {}
-    store, studies = ledger.store_of(spec.data), list(dict.fromkeys(study for study, _ in cases))
-    truth = ledger.workspace.cohort_dir(spec.data) if spec.data.phantom is not None else None
-    exact = {s: _at_size(read_truth(truth, s).masks, store.size) for s in studies} if truth is not None else {}
-    if spec.run is None:
-        masks = iter([exact[s] for s in studies])
-    else:
-        clip = spec.run.clip
-        masks = segment_videos(ledger.model(spec.run), (store.video(s) for s in studies), clip.frames, clip.period, device="auto",
-                               batch=max(1, FRAMES_PER_PASS // clip.frames), size=store.size, overlap=spec.overlap, masks=True)
-    for study, found in zip(studies, masks, strict=True):
-        traced = set(store.labels.frame[store.labels.study == study])
-        for frame in (frame for other, frame in cases if other == study):
-            true = exact[study][frame] if exact else store.mask(study, frame) if frame in traced else None
-            out[study, frame] = Picture(_grey(np.asarray(store.video(study)[frame])), found[frame], true)
-    return out
-
-
-def _at_size(masks: np.ndarray, size: int) -> np.ndarray:
-    """Masks at the size of the stored frames, as the store resizes tracings."""
-    if masks.shape[1:] == (size, size):
-        return masks
-    return np.stack([cv2.resize(m.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST_EXACT) for m in masks]) > 0
 
 
 def write(path: Path, examples: Examples, evaluation: Evaluation) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from echolib.config import ClipSpec, MaskingSpec, Profile, RunSpec, load_profile, switches
+from echolib.config import ClipSpec, Profile, RunSpec, load_profile, switches
 from echolib.errors import ConfigError
+from echolib.papers.simlvseg.runs import segment_run
 
 PROFILES = sorted((Path(__file__).parents[2] / "profiles").glob("*.yml"))
 
@@ -41,25 +42,29 @@ def test_a_bad_option_is_named(tmp_path, old, new, words):
 
 
 def test_the_key_follows_every_option_and_nothing_else(smoke):
-    first = smoke.segment_run("unet3d", seed=0, pretrained=True)
+    first = segment_run(smoke, "unet3d", seed=0, pretrained=True)
     again = RunSpec.model_validate(first.model_dump(mode="json"))
     assert again == first and again.key == first.key
-    others = [smoke.segment_run("unet3d", seed=1, pretrained=True), smoke.segment_run("unet3d", seed=0),
-              smoke.segment_run("unet3d", seed=0, pretrained=True, mask_ratio=0.5),
-              smoke.segment_run("unet3d", seed=0, pretrained=True, protocol="released"),
-              smoke.segment_run("unet3d", seed=0, pretrained=True, clip=ClipSpec(frames=32, period=1))]
+    others = [segment_run(smoke, "unet3d", seed=1, pretrained=True), segment_run(smoke, "unet3d", seed=0),
+              segment_run(smoke, "unet3d", seed=0, pretrained=True, mask_ratio=0.5),
+              segment_run(smoke, "unet3d", seed=0, pretrained=True, protocol="released"),
+              segment_run(smoke, "unet3d", seed=0, pretrained=True, clip=ClipSpec(frames=32, period=1))]
     assert len({first.key, *(s.key for s in others)}) == 6
 
 
 def test_contradictions_are_refused(smoke):
-    run = smoke.segment_run("unet3d", seed=0)
-    with pytest.raises(ValueError, match="masking"):
-        RunSpec.model_validate(run.model_dump() | {"masking": MaskingSpec().model_dump()})
+    run = segment_run(smoke, "unet3d", seed=0)
+    with pytest.raises(ValueError, match="no recipe 'nosuch'; recipes: .*segment"):
+        RunSpec.model_validate(run.model_dump() | {"recipe": {"kind": "nosuch"}})
+    with pytest.raises(ValueError, match="ratio"):
+        RunSpec.model_validate(run.model_dump() | {"recipe": {"kind": "segment", "ratio": 0.5}})
+    with pytest.raises(ValueError, match="recipe 'segment' has no role 'teacher' for another run; its roles: init"):
+        RunSpec.model_validate(run.model_dump() | {"parents": {"teacher": run.model_dump()}})
     with pytest.raises(ValueError, match="square number"):
-        smoke.segment_run("si_uniformer_s", seed=0, clip=ClipSpec(frames=8))
-    other = smoke.segment_run("unet3d_s", seed=0, pretrained=True)
+        segment_run(smoke, "si_uniformer_s", seed=0, clip=ClipSpec(frames=8))
+    other = segment_run(smoke, "unet3d_s", seed=0, pretrained=True)
     with pytest.raises(ValueError, match="'init' trained unet3d_s"):
-        RunSpec.model_validate(run.model_dump() | {"init": other.init.model_dump()})
+        RunSpec.model_validate(run.model_dump() | {"parents": {"init": other.parents["init"].model_dump()}})
 
 
 def test_the_protocols_differ_where_the_audit_says():
@@ -77,7 +82,7 @@ def test_the_protocols_differ_where_the_audit_says():
 
 def test_a_frame_wise_run_has_the_milestones_of_its_own_schedule(smoke):
     assert (smoke.segment.epochs, smoke.framewise.epochs) == (3, 6)
-    clips, frames = (smoke.segment_run(name, seed=0, protocol="released").train for name in ("unet3d", "nnunet2d"))
+    clips, frames = (segment_run(smoke, name, seed=0, protocol="released").train for name in ("unet3d", "nnunet2d"))
     assert clips.optimiser.milestones == (2, 3) and frames.optimiser.milestones == (4, 5)
 
 

@@ -16,15 +16,18 @@ from echolib.data import camus
 from echolib.data.store import pack
 from echolib.errors import RecordError
 from echolib.evaluation import half_cycles
-from echolib.evaluation.half_cycles import HalfCycleSpec, letterbox, phases_of, predict, scores, tables
+from echolib.evaluation.half_cycles import letterbox, phases_of, predict, scores, tables
+from echolib.evaluation.kinds.half_cycle import HalfCycleSpec
+from echolib.evaluation.kinds.video import VideoSpec
 from echolib.evaluation.metrics import dice
 from echolib.ledger import evaluations, examples
-from echolib.ledger.evaluations import EvaluationSpec, committed, keep, require, state
+from echolib.ledger.evaluations import all_committed, commit
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.workspace import Workspace
+from echolib.papers.simlvseg.runs import segment_run
 from echolib.phantom import cohort as phantoms
 from tests.data import fakes
-from tests.small import untrained_runs
+from tests.ledger.standin import untrained_runs
 
 
 @pytest.fixture(scope="module")
@@ -166,12 +169,12 @@ def ledger(workspace, monkeypatch):
 
 def spec_of(ledger, **options) -> HalfCycleSpec:
     profile = ledger.workspace.profile
-    return HalfCycleSpec(run=profile.segment_run("unet3d", seed=0), data=profile.camus, **options)
+    return HalfCycleSpec(run=segment_run(profile, "unet3d", seed=0), data=profile.camus, **options)
 
 
 def test_a_phantom_cohort_is_evaluated_once_and_kept_with_its_frames(ledger, tmp_path, monkeypatch):
     spec = spec_of(ledger)
-    one = require(ledger, [spec])[0]
+    one = ledger.evaluate([spec])[0]
     packed = ledger.store_of(spec.data)
     assert one.record.studies == len(one.studies) == 2 and one.record.unit == "px" and one.record.spec == spec
     assert set(packed.studies.split) == {"test"} and one.record.frames == len(one.frames) == one.studies.scored.sum()
@@ -182,13 +185,13 @@ def test_a_phantom_cohort_is_evaluated_once_and_kept_with_its_frames(ledger, tmp
         mask = by_hand[row.study][row.frame]
         truth = packed.mask(row.study, row.frame)
         assert (row.predicted_px, row.traced_px, row.intersection) == (mask.sum(), truth.sum(), (mask & truth).sum())
-    assert require(ledger, [spec])[0].record == one.record and len(ledger.log) == 1
-    keep(one, tmp_path / "results" / "tiny")
-    kept = committed(tmp_path)
+    assert ledger.evaluate([spec])[0].record == one.record and len(ledger.log) == 1
+    commit(one, tmp_path / "results" / "tiny")
+    kept = all_committed(tmp_path)
     assert [k.record for k in kept] == [one.record] and kept[0].frames.equals(one.frames) and kept[0].studies.equals(one.studies)
     assert str(ledger.workspace.root) not in "".join(p.read_text() for p in (tmp_path / "results").rglob("*.*"))
-    monkeypatch.setattr(evaluations, "code_fingerprint", lambda parts: "0" * 16)
-    assert state(ledger, spec) == (None, "the code changed")
+    monkeypatch.setattr(evaluations, "modules_code", lambda modules: "0" * 16)
+    assert ledger.evaluations.own(spec) == (None, "the code changed")
 
 
 def predict_all(ledger, spec, store):
@@ -200,7 +203,7 @@ def predict_all(ledger, spec, store):
 def test_options_are_other_evaluations_with_other_results(ledger):
     plain, zeros, kept = (spec_of(ledger, **o) for o in ({}, {"padding": "after"}, {"aspect": "kept"}))
     assert len({s.key for s in (plain, zeros, kept)}) == 3
-    found = require(ledger, [plain, zeros, kept])
+    found = ledger.evaluate([plain, zeros, kept])
     assert found[2].frames.traced_px.sum() < found[0].frames.traced_px.sum(), "bars left and right: a smaller ventricle"
     assert found[0].frames[["study", "frame", "phase"]].equals(found[2].frames[["study", "frame", "phase"]])
     short = found[0].studies.set_index("study").scored < 16
@@ -210,7 +213,7 @@ def test_options_are_other_evaluations_with_other_results(ledger):
 
 @pytest.mark.parametrize("aspect", ["ignored", "kept"])
 def test_frames_and_grey_levels_are_drawn_again_without_network_or_cohort(ledger, tmp_path, monkeypatch, aspect):
-    one = require(ledger, [spec_of(ledger, aspect=aspect)])[0]
+    one = ledger.evaluate([spec_of(ledger, aspect=aspect)])[0]
     table = one.frames[one.frames.phase.isin(["ED", "ES"])].set_index(["study", "frame"])
     found = examples.require(ledger, one, list(table.index), levels=True)
     for case, row in table.iterrows():
@@ -221,9 +224,9 @@ def test_frames_and_grey_levels_are_drawn_again_without_network_or_cohort(ledger
     grey = np.asarray(ledger.store_of(one.record.spec.data).frames)
     assert found.levels == pytest.approx(np.bincount(grey.ravel(), minlength=256) / grey.size), "so few frames are all looked at"
 
-    keep(one, tmp_path / "results" / "tiny")
-    kept = committed(tmp_path)[0]
-    monkeypatch.setattr(examples, "predict", None)  # from here on nothing may be segmented or counted
+    commit(one, tmp_path / "results" / "tiny")
+    kept = all_committed(tmp_path)[0]
+    monkeypatch.setattr(HalfCycleSpec, "pictures", None)  # from here on nothing may be segmented or counted
     monkeypatch.setattr(examples, "grey_levels", None)
     again = examples.require(ledger, kept, list(table.index), levels=True)
     assert np.array_equal(again.levels, found.levels) and again.pictures.keys() == found.pictures.keys()
@@ -231,34 +234,34 @@ def test_frames_and_grey_levels_are_drawn_again_without_network_or_cohort(ledger
     assert examples.require(ledger, kept, []).levels is None
 
     examples.write(one.folder / evaluations.EXAMPLES, examples.Examples(found.pictures, {}), one)
-    keep(one, tmp_path / "results" / "tiny")
-    with pytest.raises(RecordError, match="was kept without the example grey levels"):
-        examples.require(ledger, committed(tmp_path)[0], [], levels=True)
+    commit(one, tmp_path / "results" / "tiny")
+    with pytest.raises(RecordError, match="was committed without the example grey levels"):
+        examples.require(ledger, all_committed(tmp_path)[0], [], levels=True)
 
 
 def test_what_is_no_half_cycle_is_refused(ledger):
     profile = ledger.workspace.profile
-    run = profile.segment_run("unet3d", seed=0, pretrained=True)
+    run = segment_run(profile, "unet3d", seed=0, pretrained=True)
     with pytest.raises(ValidationError, match="half cycles come in CAMUS' layout, not in 'echonet'"):
         HalfCycleSpec(run=run, data=profile.echonet)
     with pytest.raises(ValidationError, match="must be a segmenter"):
-        HalfCycleSpec(run=run.init, data=profile.camus)
+        HalfCycleSpec(run=run.parents["init"], data=profile.camus)
 
 
 def test_the_two_kinds_of_record_are_told_apart(ledger, tmp_path):
     spec = spec_of(ledger)
-    one = require(ledger, [spec])[0]
-    assert keep(one, tmp_path / "results" / "tiny")
+    one = ledger.evaluate([spec])[0]
+    assert commit(one, tmp_path / "results" / "tiny")
     path = tmp_path / "results" / "tiny" / "evaluations" / f"{spec.key}.json"
-    assert evaluations.read_record(path).spec.kind == "half_cycle"
-    video = EvaluationSpec(run=spec.run, data=ledger.workspace.profile.echonet)
+    assert ledger.evaluations.read(path).spec.kind == "half_cycle"
+    video = VideoSpec(run=spec.run, data=ledger.workspace.profile.echonet)
     assert set(video.model_dump()) == {"kind", "run", "data", "split", "studies", "overlap"}, "its key would change"
     (path.with_name(f"{spec.key}.frames.csv")).unlink()
     with pytest.raises(RecordError, match="frames.csv is missing"):
-        committed(tmp_path)
+        all_committed(tmp_path)
 
 
 def test_a_row_of_a_kept_table_is_small(ledger):
-    one = require(ledger, [spec_of(ledger)])[0]
+    one = ledger.evaluate([spec_of(ledger)])[0]
     text = one.frames.to_csv(index=False)
     assert len(text) / len(one.frames) < 45 and pd.api.types.is_integer_dtype(one.frames.intersection)

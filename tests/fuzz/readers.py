@@ -35,6 +35,7 @@ from echolib.ledger.ledger import read_record
 from echolib.models.released import load_released
 from echolib.models.weights import load_metadata, load_weights
 from echolib.pages.notebooks import parameters_of, read_manifest
+from echolib.papers.simlvseg.runs import segment_run
 from tests.clinic.test_reading import dicom, region
 from tests.data import fakes
 
@@ -221,7 +222,7 @@ def _make_truth(root: Path) -> None:
 
 def _make_record(root: Path) -> None:
     profile = load_profile(ROOT / "profiles" / "smoke.yml")
-    spec = profile.segment_run("unet3d", seed=0, pretrained=True)
+    spec = segment_run(profile, "unet3d", seed=0, pretrained=True)
     score = {"mean": 0.9, "low": 0.8, "high": 0.95, "pooled": 0.91, "pooled_low": 0.9, "pooled_high": 0.92,
              "frames": 32, "patients": 16}
     (root / "run").mkdir()

@@ -10,11 +10,13 @@ import pytest
 from echolib import models
 from echolib.config import Profile
 from echolib.errors import DataError, RecordError
+from echolib.evaluation.kinds.video import VideoSpec
 from echolib.ledger import evaluations as module
-from echolib.ledger.evaluations import EvaluationSpec, committed, keep, read_record, require, state
+from echolib.ledger.evaluations import all_committed, commit
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.workspace import Workspace
-from tests.small import untrained_runs
+from echolib.papers.simlvseg.runs import segment_run
+from tests.ledger.standin import untrained_runs
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +43,8 @@ def ledger(cohorts, monkeypatch):
 
 
 def test_exact_masks_show_what_is_left_of_the_error(ledger):
-    spec = EvaluationSpec(run=None, data=ledger.workspace.profile.probe_data("arrhythmia"))
-    one = require(ledger, [spec])[0]
+    spec = VideoSpec(run=None, data=ledger.workspace.profile.probe_data("arrhythmia"))
+    one = ledger.evaluate([spec])[0]
     assert one.record.unit == "mL" and one.record.weights is None and one.record.studies == len(one.studies) == 2
     assert (one.frames.dice == 1).all() and (one.studies.area_error == 0).all()
     assert np.abs(one.frames.volume / one.frames.exact_volume - 1).median() < 0.05
@@ -53,55 +55,55 @@ def test_exact_masks_show_what_is_left_of_the_error(ledger):
 
 def test_an_evaluation_is_made_once_and_again_when_something_changed(ledger, monkeypatch):
     profile = ledger.workspace.profile
-    spec = EvaluationSpec(run=profile.segment_run("unet3d", seed=0), data=profile.echonet, studies=1)
-    first = require(ledger, [spec])[0]
+    spec = VideoSpec(run=segment_run(profile, "unet3d", seed=0), data=profile.echonet, studies=1)
+    first = ledger.evaluate([spec])[0]
     assert first.record.studies == 1 and first.frames.traced_dice.notna().sum() == 2
     assert 0 <= first.frames.dice.min() and first.frames.dice.max() <= 1
-    assert require(ledger, [spec])[0].record == first.record and len(ledger.log) == 1
+    assert ledger.evaluate([spec])[0].record == first.record and len(ledger.log) == 1
     weights = ledger.workspace.run_dir(spec.run) / "weights.safetensors"
     net = models.build("unet3d", width=0.125, frames=16, seed=1)
     models.save_weights(net, weights, {})
-    assert state(ledger, spec) == (None, "the run's weights changed")
-    require(ledger, [spec])
-    monkeypatch.setattr(module, "code_fingerprint", lambda parts: "0" * 16)
-    assert state(ledger, spec) == (None, "the code changed")
+    assert ledger.evaluations.own(spec) == (None, "the run's weights changed")
+    ledger.evaluate([spec])
+    monkeypatch.setattr(module, "modules_code", lambda modules: "0" * 16)
+    assert ledger.evaluations.own(spec) == (None, "the code changed")
     monkeypatch.undo()
     monkeypatch.setattr(Ledger, "store_of", lambda self, data: type("Store", (), {"fingerprint": "other"}))
-    assert state(ledger, spec) == (None, "the data changed")
+    assert ledger.evaluations.own(spec) == (None, "the data changed")
 
 
 def test_a_killed_evaluation_is_none(ledger):
-    spec = EvaluationSpec(run=None, data=ledger.workspace.profile.echonet, studies=1)
-    folder = module.folder_of(ledger, spec)
-    require(ledger, [spec])
+    spec = VideoSpec(run=None, data=ledger.workspace.profile.echonet, studies=1)
+    folder = ledger.evaluations.folder(spec)
+    ledger.evaluate([spec])
     (folder / "record.json").unlink()
-    assert state(ledger, spec) == (None, "not run yet")
-    require(ledger, [spec])
+    assert ledger.evaluations.own(spec) == (None, "not run yet")
+    ledger.evaluate([spec])
     text = (folder / "record.json").read_text()
     assert str(ledger.workspace.root) not in text
     (folder / "record.json").write_text(json.dumps(json.loads(text) | {"key": "f" * 16}))
     with pytest.raises(RecordError, match="says key ffff"):
-        require(ledger, [spec])
+        ledger.evaluate([spec])
     (folder / "record.json").write_text("{")
     with pytest.raises(RecordError, match="not a record"):
-        read_record(folder / "record.json")
+        ledger.evaluations.read(folder / "record.json")
     (folder / "record.json").write_text(text)
 
 
 def test_kept_evaluations_are_read_back_without_their_frames(ledger, tmp_path):
-    spec = EvaluationSpec(run=None, data=ledger.workspace.profile.echonet, studies=1)
-    one = require(ledger, [spec])[0]
-    keep(one, tmp_path / "results" / "tiny")
-    kept = committed(tmp_path)
+    spec = VideoSpec(run=None, data=ledger.workspace.profile.echonet, studies=1)
+    one = ledger.evaluate([spec])[0]
+    commit(one, tmp_path / "results" / "tiny")
+    kept = all_committed(tmp_path)
     assert [k.record for k in kept] == [one.record] and kept[0].beats.equals(one.beats)
-    with pytest.raises(RecordError, match="kept without its frames"):
+    with pytest.raises(RecordError, match="committed without its frames"):
         _ = kept[0].frames
     (tmp_path / "results" / "tiny" / "evaluations" / f"{spec.key}.beats.csv").unlink()
     with pytest.raises(RecordError, match="beats.csv is missing"):
-        committed(tmp_path)
+        all_committed(tmp_path)
 
 
 def test_an_empty_split_is_named(ledger):
-    spec = EvaluationSpec(run=None, data=ledger.workspace.profile.probe_data("arrhythmia"), split="val")
+    spec = VideoSpec(run=None, data=ledger.workspace.profile.probe_data("arrhythmia"), split="val")
     with pytest.raises(DataError, match="val split holds no study"):
-        require(ledger, [spec])
+        ledger.evaluate([spec])

@@ -8,11 +8,13 @@ import pytest
 
 from echolib.config import Profile
 from echolib.errors import RecordError
+from echolib.evaluation.kinds.video import VideoSpec
 from echolib.ledger import evaluations, examples
-from echolib.ledger.evaluations import EXAMPLES, EvaluationSpec, committed, keep, require
+from echolib.ledger.evaluations import EXAMPLES, all_committed, commit
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.workspace import Workspace
-from tests.small import untrained_runs
+from echolib.papers.simlvseg.runs import segment_run
+from tests.ledger.standin import untrained_runs
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,8 @@ def ledger(root, monkeypatch):
 
 def test_examples_are_those_of_the_evaluation_and_outlive_its_weights(ledger, root, monkeypatch):
     profile = ledger.workspace.profile
-    spec = EvaluationSpec(run=profile.segment_run("unet3d", seed=0), data=profile.echonet)
-    one = require(ledger, [spec])[0]
+    spec = VideoSpec(run=segment_run(profile, "unet3d", seed=0), data=profile.echonet)
+    one = ledger.evaluate([spec])[0]
     study = one.studies.study[0]
     table = one.frames.set_index("frame")
     assert one.studies.worst_frame[0] == table.dice.idxmin() and np.isfinite(one.studies.valve_contrast[0])
@@ -47,26 +49,26 @@ def test_examples_are_those_of_the_evaluation_and_outlive_its_weights(ledger, ro
         assert np.array_equal(picture.picture, np.asarray(ledger.store_of(spec.data).video(study)[frame])[..., 0])
     assert np.array_equal(found.curves[study], table[["area_px", "exact_area_px"]].to_numpy(float).T)
 
-    keep(one, root / "results" / "tiny")
-    kept = committed(root)[0]
-    monkeypatch.setattr(examples, "segment_videos", None)  # from here on nothing may be segmented
+    commit(one, root / "results" / "tiny")
+    kept = all_committed(root)[0]
+    monkeypatch.setattr(VideoSpec, "pictures", None)  # from here on nothing may be segmented
     for evaluation in (one, kept):
         again = examples.require(ledger, evaluation, [(study, 17)], [study])
         assert list(again.pictures) == [(study, 17)]
         for part in ("picture", "mask", "exact"):
             assert np.array_equal(getattr(again.pictures[study, 17], part), getattr(found.pictures[study, 17], part))
-    with pytest.raises(RecordError, match=r"kept without the example \('.*', 5\); .*echolib run"):
+    with pytest.raises(RecordError, match=r"committed without the example \('.*', 5\); .*echolib run"):
         examples.require(ledger, kept, [(study, 5)])
 
     (kept.folder / f"{spec.key}.{EXAMPLES}").unlink()
     monkeypatch.setattr(evaluations, "EXAMPLES_BYTES", 100)
-    keep(one, root / "results" / "tiny")
+    commit(one, root / "results" / "tiny")
     assert not (kept.folder / f"{spec.key}.{EXAMPLES}").is_file(), "too large to be kept"
 
 
 def test_exact_masks_and_damaged_files(ledger):
-    spec = EvaluationSpec(run=None, data=ledger.workspace.profile.echonet)
-    one = require(ledger, [spec])[0]
+    spec = VideoSpec(run=None, data=ledger.workspace.profile.echonet)
+    one = ledger.evaluate([spec])[0]
     case = (one.studies.study[0], 0)
     picture = examples.require(ledger, one, [case]).pictures[case]
     assert picture.mask.any() and np.array_equal(picture.mask, picture.exact)
@@ -76,12 +78,12 @@ def test_exact_masks_and_damaged_files(ledger):
     with pytest.raises(RecordError, match="not a file of examples"):
         examples.require(ledger, one, [case])
     (one.folder / "record.json").unlink()
-    require(ledger, [spec])
+    ledger.evaluate([spec])
     assert not (one.folder / EXAMPLES).exists(), "a new evaluation starts without the old one's pictures"
 
 
 def test_the_columns_of_the_studies(ledger):
-    one = require(ledger, [EvaluationSpec(run=None, data=ledger.workspace.profile.echonet)])[0]
+    one = ledger.evaluate([VideoSpec(run=None, data=ledger.workspace.profile.echonet)])[0]
     assert {"dice", "flicker", "area_rmse", "slope_rmse", "worst_frame", "jump_frame", "valve_contrast"} <= set(one.studies)
     assert one.studies.area_rmse.tolist() == [0.0] and one.studies.slope_rmse.tolist() == [0.0]
     assert isinstance(one.studies, pd.DataFrame) and len(one.studies) == one.record.studies

@@ -3,43 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from echolib import models
 from echolib.config import Profile
 from echolib.errors import ConfigError, RecordError
-from echolib.ledger import ledger as module
-from echolib.ledger.ledger import Ledger, read_record, summarise
+from echolib.evaluation.scores import summarise
+from echolib.ledger import runs as module
+from echolib.ledger.ledger import Ledger
+from echolib.ledger.records import read_record
 from echolib.ledger.workspace import Workspace, find_root
 from echolib.pages.scorecard import cells, claims, scorecard_html
 from echolib.papers.simlvseg.experiments import TABLE1
+from echolib.papers.simlvseg.runs import segment_run
+from tests.ledger.standin import frame_scores, scored_at_once, trained_at_once
 
 ROOT = Path(__file__).parents[2]
-
-
-def frame_scores(seed: int) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    rows = []
-    for i in range(12):
-        for frame, phase in ((4, "ED"), (9, "ES")):
-            both = int(rng.integers(600, 900))
-            rows.append({"study": f"s{i}", "patient": f"s{i}", "frame": frame, "phase": phase, "dice": 2 * both / 2000,
-                         "intersection": both, "predicted_px": 1000, "traced_px": 1000})
-    return pd.DataFrame(rows)
-
-
-@dataclass
-class Outcome:
-    steps: int = 7
-    seconds: float = 0.5
-    best_epoch: int = 2
-    best_score: float | None = 0.8
 
 
 @pytest.fixture
@@ -52,17 +33,8 @@ def trained(monkeypatch, tmp_path):
         "pretrain": {"epochs": 1, "batch": 1}, "segment": {"epochs": 1, "batch": 1}, "framewise": {"epochs": 1, "batch": 2}})
     log: list[str] = []
 
-    def train(spec, store, folder, **_):
-        log.append(spec.label)
-        out = 3 if spec.masking and spec.masking.target == "clip" else 1
-        net = models.build(spec.model.name, width=spec.model.width, frames=spec.clip.frames, out_channels=out, seed=0)
-        models.save_weights(net, folder / "weights.safetensors", {})
-        (folder / "log.csv").write_text("epoch,step,loss\n1,1,0.5\n")
-        return Outcome()
-
-    monkeypatch.setattr(module, "train_segment", train)
-    monkeypatch.setattr(module, "train_reconstruct", train)
-    monkeypatch.setattr(module, "score_split", lambda model, store, spec, split: frame_scores(spec.seed))
+    trained_at_once(monkeypatch, lambda spec: log.append(spec.label))
+    scored_at_once(monkeypatch)
     monkeypatch.setattr("echolib.pages.scorecard.count",
                         lambda build, name: SimpleNamespace(parameters=18_832_525, gflops_per_frame=1.126))
     ledger = Ledger(Workspace(root=tmp_path, profile=profile, build=tmp_path / "build" / "tiny"), say=log.append,
@@ -77,9 +49,9 @@ def trainings(log: list[str]) -> list[str]:
 
 def test_a_run_is_made_once_and_after_the_run_it_starts_from(trained):
     ledger, log = trained
-    spec = ledger.workspace.profile.segment_run("unet3d", seed=0, pretrained=True)
+    spec = segment_run(ledger.workspace.profile, "unet3d", seed=0, pretrained=True)
     first = ledger.require([spec])[0]
-    assert trainings(log) == [spec.init.label, spec.label]
+    assert trainings(log) == [spec.parents["init"].label, spec.label]
     assert ledger.require([spec]) == [first] and len(trainings(log)) == 2
     assert {p.name for p in ledger.workspace.run_dir(spec).iterdir()} >= {
         "spec.json", "weights.safetensors", "scores.parquet", "record.json"}
@@ -89,9 +61,9 @@ def test_several_processes_share_a_training_when_asked(trained, monkeypatch):
     ledger, _ = trained
     ledger.store.path = "store"
     asked = []
-    monkeypatch.setattr(module.processes, "train", lambda spec, store, folder, count, init, progress: asked.append(
-        (spec.task, Path(store), folder.name, count, init and init.name)))
-    run = ledger.workspace.profile.segment_run("unet3d", seed=0, pretrained=True)
+    monkeypatch.setattr(module.processes, "train", lambda spec, store, folder, count, parents, progress: asked.append(
+        (spec.recipe.kind, Path(store), folder.name, count, [parent.weights.name for parent in parents.values()])))
+    run = segment_run(ledger.workspace.profile, "unet3d", seed=0, pretrained=True)
     monkeypatch.setenv("ECHOLIB_PROCESSES", "two")
     with pytest.raises(ConfigError, match="ECHOLIB_PROCESSES is 'two'; expected a whole number"):
         ledger.require([run])
@@ -99,50 +71,51 @@ def test_several_processes_share_a_training_when_asked(trained, monkeypatch):
     monkeypatch.setenv("ECHOLIB_PROCESSES", "2")
     assert ledger.require([run])[0].provenance.processes == 2
     store = Path("store")
-    assert asked == [("reconstruct", store, run.init.key, 2, None), ("segment", store, run.key, 2, "weights.safetensors")]
+    assert asked == [("reconstruct", store, run.parents["init"].key, 2, []),
+                     ("segment", store, run.key, 2, ["weights.safetensors"])]
 
 
 def test_changed_data_and_changed_code_are_said_and_run_again(trained, monkeypatch):
     ledger, log = trained
-    spec = ledger.workspace.profile.segment_run("unet3d", seed=0)
+    spec = segment_run(ledger.workspace.profile, "unet3d", seed=0)
     ledger.require([spec])
     ledger._store = SimpleNamespace(fingerprint="data two")
     ledger.require([spec])
-    monkeypatch.setattr(module, "code_fingerprint", lambda: "0" * 16)
-    assert ledger.state(spec) == (None, "the code changed")
+    monkeypatch.setattr(module, "run_code", lambda spec: "0" * 16)
+    assert ledger.runs.own(spec) == (None, "the code changed")
     assert [line.split(": ")[-1] for line in log if line.startswith("run ")] == ["not run yet", "the data changed"]
 
 
 def test_code_edited_during_a_run_does_not_pass_for_the_code_that_ran(trained, monkeypatch):
     ledger, _ = trained
-    spec = ledger.workspace.profile.segment_run("unet3d", seed=0)
-    train = module.train_segment
+    spec = segment_run(ledger.workspace.profile, "unet3d", seed=0)
+    train = module.fit
 
     def edited_meanwhile(*args, **options):
-        monkeypatch.setattr(module, "code_fingerprint", lambda: "edited")
+        monkeypatch.setattr(module, "run_code", lambda spec: "edited")
         return train(*args, **options)
 
-    monkeypatch.setattr(module, "train_segment", edited_meanwhile)
-    monkeypatch.setattr(module, "code_fingerprint", lambda: "as it ran")
+    monkeypatch.setattr(module, "fit", edited_meanwhile)
+    monkeypatch.setattr(module, "run_code", lambda spec: "as it ran")
     assert ledger.require([spec])[0].provenance.code == "as it ran"
-    assert ledger.state(spec) == (None, "the code changed")
+    assert ledger.runs.own(spec) == (None, "the code changed")
 
 
 def test_a_directory_without_a_record_is_not_a_run_and_stale_leftovers_do_not_stay(trained):
     ledger, log = trained
-    spec = ledger.workspace.profile.segment_run("unet3d", seed=0)
+    spec = segment_run(ledger.workspace.profile, "unet3d", seed=0)
     folder = ledger.workspace.run_dir(spec)
     folder.mkdir(parents=True)
     (folder / "origin.json").write_text(json.dumps({"code": "older", "data": "older"}))
     (folder / "checkpoint.pt").write_bytes(b"of other code")
-    assert ledger.state(spec) == (None, "not run yet")
+    assert ledger.runs.own(spec) == (None, "not run yet")
     ledger.require([spec])
     assert not (folder / "checkpoint.pt").exists() and len(trainings(log)) == 1
 
 
 def test_a_record_of_another_specification_is_refused_by_name(trained):
     ledger, _ = trained
-    spec = ledger.workspace.profile.segment_run("unet3d", seed=0)
+    spec = segment_run(ledger.workspace.profile, "unet3d", seed=0)
     ledger.require([spec])
     path = ledger.workspace.run_dir(spec) / "record.json"
     record = json.loads(path.read_text())
@@ -152,7 +125,7 @@ def test_a_record_of_another_specification_is_refused_by_name(trained):
     path.write_text("{half")
     with pytest.raises(RecordError, match="not a record of a run"):
         ledger.require([spec])
-    other = ledger.workspace.profile.segment_run("unet3d", seed=1)
+    other = segment_run(ledger.workspace.profile, "unet3d", seed=1)
     ledger.require([other])
     path.write_text((ledger.workspace.run_dir(other) / "record.json").read_text())
     with pytest.raises(RecordError, match="belongs to another run"):
@@ -161,7 +134,7 @@ def test_a_record_of_another_specification_is_refused_by_name(trained):
 
 def test_a_record_says_where_it_comes_from_and_names_no_machine(trained):
     ledger, _ = trained
-    spec = ledger.workspace.profile.segment_run("unet3d", seed=0)
+    spec = segment_run(ledger.workspace.profile, "unet3d", seed=0)
     record = ledger.require([spec])[0]
     text = (ledger.workspace.run_dir(spec) / "record.json").read_text()
     assert record.provenance.data == "data one" and record.provenance.versions["torch"]
@@ -169,7 +142,7 @@ def test_a_record_says_where_it_comes_from_and_names_no_machine(trained):
 
 
 def test_a_summary_keeps_both_means_and_both_intervals():
-    scores = summarise(frame_scores(0), resamples=400)
+    scores = summarise("masks", frame_scores(0), resamples=400)
     whole = scores["overall"]
     table = frame_scores(0)
     assert whole.mean == pytest.approx(table.dice.mean())

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import patch
 
-from echolib import models
+from pytest import MonkeyPatch
+
 from echolib.config import Profile
 from echolib.files import locked
-from echolib.ledger import ledger as module
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.workspace import Workspace
-from tests.ledger.test_ledger import frame_scores
+from echolib.papers.simlvseg.runs import segment_run
+from tests.ledger.standin import scored_at_once, trained_at_once
 
 RUNS = 3
-
-
-@dataclass
-class Outcome:
-    """What a training gives."""
-
-    steps: int = 7
-    seconds: float = 0.5
-    best_epoch: int = 2
-    best_score: float | None = 0.8
 
 
 def workspace(root: Path) -> Workspace:
@@ -41,19 +30,16 @@ def workspace(root: Path) -> Workspace:
 
 def build(root: Path, seen: str) -> None:
     """What ``make book`` does up to the notebooks; writes what it found to ``seen``."""
-    def train(spec, store, folder, **_):
+    def note(spec):
         with locked(root / "trained.lock"), open(root / "trained.txt", "a") as log:
             log.write(spec.key + "\n")
-        out = 3 if spec.masking and spec.masking.target == "clip" else 1
-        network = models.build(spec.model.name, width=spec.model.width, frames=spec.clip.frames, out_channels=out, seed=0)
-        models.save_weights(network, folder / "weights.safetensors", {})
-        return Outcome()
 
     ledger = Ledger(workspace(root), progress=False)
     profile = ledger.workspace.profile
-    with (patch.object(module, "train_segment", train), patch.object(module, "train_reconstruct", train),
-          patch.object(module, "score_split", lambda model, store, spec, split: frame_scores(spec.seed))):
-        specs = [profile.segment_run("unet3d", seed=0, pretrained=True), profile.segment_run("nnunet2d", seed=0)]
-        records = ledger.require([specs[0].init, *specs])
+    with MonkeyPatch.context() as patch:
+        trained_at_once(patch, note)
+        scored_at_once(patch)
+        specs = [segment_run(profile, "unet3d", seed=0, pretrained=True), segment_run(profile, "nnunet2d", seed=0)]
+        records = ledger.require([specs[0].parents["init"], *specs])
     (root / seen).write_text(json.dumps({"data": ledger.store.fingerprint,
                                          "records": [record.model_dump(mode="json") for record in records]}))

@@ -8,18 +8,19 @@ from __future__ import annotations
 import itertools
 import sys
 import time
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
-from echolib.config import AugmentSpec, ClipSpec, DataSpec, MaskingSpec, ModelSpec, OptimiserSpec, RunSpec, TrainSpec
+from echolib.config import AugmentSpec, ClipSpec, DataSpec, ModelSpec, OptimiserSpec, RunSpec, TrainSpec
 from echolib.losses import SEGMENTATION, reconstruction_mse, select_traced
 from echolib.training.batches import ClipBatches
 from echolib.training.engine import fit
-from echolib.training.predict import mean_dice
+from echolib.training.recipe import recipe_class
+from echolib.training.recipes.reconstruct import MaskedBatches, Reconstruct
+from echolib.training.recipes.segment import Segment, TracedBatches
 
 SIZE = 32
 _NUMBER = itertools.count()
@@ -83,17 +84,25 @@ class TinyNet(nn.Module):
 
 
 def run_spec(**changes: object) -> RunSpec:
-    """A stage-2 run of 3 epochs of 3 steps; ``changes`` go to the specification, ``train_*`` to its TrainSpec."""
+    """A stage-2 run of 3 epochs of 3 steps; ``changes`` go to the specification, ``train_*`` to its TrainSpec, ``loss`` to its
+    recipe, ``init`` to its parents."""
     train = dict(epochs=3, batch=2, optimiser=OptimiserSpec(lr=1e-2, milestones=(2,)), augment=AugmentSpec(pad=2))
     train |= {name.removeprefix("train_"): changes.pop(name) for name in list(changes) if name.startswith("train_")}
-    fields = dict(task="segment", loss="dice_frame", data=DataSpec(layout="echonet", size=SIZE, channels=1),
+    if "init" in changes:
+        changes["parents"] = {"init": changes.pop("init")}
+    fields = dict(recipe=Segment(loss=changes.pop("loss", "dice_frame")), data=DataSpec(layout="echonet", size=SIZE, channels=1),
                   model=ModelSpec(name="unet3d"), clip=ClipSpec(frames=4, period=2), train=TrainSpec(**train))
     return RunSpec(**{**fields, **changes})
 
 
 def pretrain_spec(target: str = "clip", **changes: object) -> RunSpec:
     """The stage-1 counterpart of :func:`run_spec`."""
-    return run_spec(task="reconstruct", loss="mse", masking=MaskingSpec(ratio=0.5, target=target), **changes)
+    return run_spec(recipe=Reconstruct(ratio=0.5, target=target), **changes)
+
+
+def batches(store: MemoryStore, split: str, spec: RunSpec) -> ClipBatches:
+    """The batches of a run's recipe on a split."""
+    return {"segment": TracedBatches, "reconstruct": MaskedBatches}[spec.recipe.kind](store, split, spec)
 
 
 def small_store() -> MemoryStore:
@@ -109,15 +118,17 @@ def reconstruct_loss(output: torch.Tensor, batch) -> torch.Tensor:
 
 
 def train(run_dir, spec: RunSpec | None = None, *, model: nn.Module | None = None, store: MemoryStore | None = None,
-          loss=None, **options):
-    """Train the tiny network as the stages train theirs."""
-    spec, store = spec or run_spec(), store or small_store()
-    stage_1 = spec.task == "reconstruct"
-    device = options.get("device", "cpu")
-    validate = None if stage_1 else partial(mean_dice, store=store, spec=spec, split="val", device=device)
-    options = {"progress": False, "device": "cpu", "checkpoint_seconds": 1e9, "validate": validate, **options}
-    return fit(spec, model or TinyNet(3 if stage_1 else 1), ClipBatches(store, "train", spec),
-               loss or (reconstruct_loss if stage_1 else segment_loss), run_dir, **options)
+          loss=None, validate=None, **options):
+    """Train the tiny network by the run's own recipe; ``loss (output, batch)`` and ``validate (network)`` take its place."""
+    spec = spec or run_spec()
+    recipe = recipe_class(spec.recipe)(spec, store or small_store())
+    network = model or TinyNet(recipe.channels(spec))
+    recipe.network = lambda run_dir: (network, None)
+    if loss is not None:
+        recipe.loss = lambda network, batch: loss(network(batch.clip), batch)
+    if validate is not None:
+        recipe.validate = lambda network, device: validate(network)
+    return fit(recipe, run_dir, **{"progress": False, "device": "cpu", "checkpoint_seconds": 1e9, **options})
 
 
 def killed_spec() -> RunSpec:

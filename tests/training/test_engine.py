@@ -20,9 +20,9 @@ from echolib.config import OptimiserSpec
 from echolib.errors import TrainingError
 from echolib.models import load_metadata, load_weights
 from echolib.training import engine
-from echolib.training.batches import ClipBatches
 from tests.training.standin import (
     TinyNet,
+    batches,
     killed_spec,
     pretrain_spec,
     reconstruct_loss,
@@ -235,7 +235,7 @@ def test_a_loss_that_is_not_finite_names_epoch_step_and_studies(tmp_path):
 
     def loss(output, batch):
         return segment_loss(output, batch) * (float("nan") if next(count) == 4 else 1)
-    studies = ", ".join(study for study, _ in ClipBatches(small_store(), "train", run_spec()).order(1)[1])
+    studies = ", ".join(item.study for item in batches(small_store(), "train", run_spec()).order(1)[1])
     with pytest.raises(TrainingError, match=f"epoch 2, step 2.*nan.*{studies}.*last good checkpoint is .*checkpoint.pt"):
         train(tmp_path, loss=loss)
     assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["steps"] == 3
@@ -301,7 +301,8 @@ def test_step_decay():
 
 
 @pytest.mark.parametrize("spec", [OptimiserSpec(name="sgd", lr=0.1, momentum=0.9, weight_decay=0.5),
-                                  OptimiserSpec(lr=0.1, betas=(0.9, 0.95), amsgrad=True, weight_decay=0.5)])
+                                  OptimiserSpec(lr=0.1, betas=(0.9, 0.95), amsgrad=True, weight_decay=0.5),
+                                  OptimiserSpec(name="adam", lr=0.1, betas=(0.9, 0.95), amsgrad=True, weight_decay=0.5)])
 def test_optimisers_take_their_options(tmp_path, spec):
     optimiser = engine.build_optimiser(TinyNet(), spec)
     group = optimiser.param_groups[0]
@@ -309,6 +310,17 @@ def test_optimisers_take_their_options(tmp_path, spec):
     assert group["momentum"] == 0.9 if spec.name == "sgd" else (group["betas"], group["amsgrad"]) == ((0.9, 0.95), True)
     changed = run_spec(train_optimiser=spec.model_copy(update={"lr": 1e-3}))
     whole = train(tmp_path / "whole", changed)
+    train(tmp_path / "cut", changed, stop_after_steps=4, checkpoint_seconds=0)
+    assert train(tmp_path / "cut", changed).weights.read_bytes() == whole.weights.read_bytes()
+
+
+def test_a_polynomial_schedule_falls_with_every_step(tmp_path):
+    spec = OptimiserSpec(lr=1.0, schedule="polynomial", power=2.0)
+    assert [engine.learning_rate(spec, 7, step, 4) for step in range(4)] == pytest.approx([1, 0.5625, 0.25, 0.0625])
+    changed = run_spec(train_optimiser=OptimiserSpec(name="adam", lr=0.01, schedule="polynomial"))
+    whole = train(tmp_path / "whole", changed)
+    rates = [float(row["lr"]) for row in log(tmp_path / "whole")]
+    assert rates == pytest.approx([0.01 * (1 - step / 9) ** 0.9 for step in range(9)], rel=1e-5)
     train(tmp_path / "cut", changed, stop_after_steps=4, checkpoint_seconds=0)
     assert train(tmp_path / "cut", changed).weights.read_bytes() == whole.weights.read_bytes()
 
@@ -321,7 +333,7 @@ def test_plain_progress_lines(tmp_path, capsys):
 
 
 def test_reconstruction_loss_sees_the_whole_clip():
-    batch = next(ClipBatches(small_store(), "train", pretrain_spec()).epoch(0, torch.device("cpu")))
+    batch = next(batches(small_store(), "train", pretrain_spec()).epoch(0, torch.device("cpu")))
     assert reconstruct_loss(batch.target, batch).item() == 0
     by_hand = ((batch.clip - batch.target) ** 2).mean().item()
     assert reconstruct_loss(batch.clip, batch).item() == pytest.approx(by_hand) and by_hand > 0.01

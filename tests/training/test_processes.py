@@ -19,17 +19,17 @@ from echolib.data import echonet
 from echolib.data.store import pack
 from echolib.errors import TrainingError
 from echolib.training import processes
-from echolib.training.batches import ClipBatches
-from echolib.training.processes import Share
-from echolib.training.segment import train_segment
+from echolib.training.engine import fit
+from echolib.training.recipes.segment import Segment, Segmentation
+from echolib.training.share import Share
 from tests.data.fakes import write_echonet
-from tests.training.standin import run_spec, small_store
+from tests.training.standin import batches, run_spec, small_store
 
 
 def spec(**changes) -> RunSpec:
     # SGD: AdamW divides rounding by rounding where a gradient is nearly 0
     train = TrainSpec(epochs=2, batch=2, optimiser=OptimiserSpec(name="sgd", lr=0.005, momentum=0.9), augment=AugmentSpec())
-    fields = dict(task="segment", loss="dice_frame", data=DataSpec(layout="echonet", size=32, channels=1),
+    fields = dict(recipe=Segment(loss=changes.pop("loss", "dice_frame")), data=DataSpec(layout="echonet", size=32, channels=1),
                   model=ModelSpec(name="unet3d", width=0.125), clip=ClipSpec(frames=16, period=1), train=train)
     return RunSpec(**{**fields, **changes})
 
@@ -49,8 +49,8 @@ def test_parts_are_disjoint_and_cover_the_batch():
 
 
 def test_the_shares_of_a_batch_are_the_whole_batch():
-    whole = ClipBatches(small_store(), "train", run_spec())
-    halves = [ClipBatches(small_store(), "train", run_spec()) for _ in range(2)]
+    whole = batches(small_store(), "train", run_spec())
+    halves = [batches(small_store(), "train", run_spec()) for _ in range(2)]
     for rank, half in enumerate(halves):
         half.share = Share(rank, 2)
     cpu = torch.device("cpu")
@@ -62,22 +62,24 @@ def test_the_shares_of_a_batch_are_the_whole_batch():
 
 
 def test_sums_are_weighed_so_that_the_mean_over_processes_is_the_sum():
-    assert [Share(0, 3).weight(loss) for loss in ("bce_sum", "dice_frame", "mse")] == [3, 1, 1]
+    assert [Share(0, 3).weight(sums) for sums in (True, False)] == [3, 1]
+    assert Segmentation(spec(loss="bce_sum"), small_store()).sums and not Segmentation(spec(), small_store()).sums
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"loss": "dice_batch"}, "'dice_batch' pools over the whole batch"),
+    ({"loss": "dice_batch"}, "the loss pools over the whole batch"),
     ({"model": ModelSpec(name="si_resnet18", width=0.125)}, "normalises over the batch, which processes can share on GPUs only")])
 def test_what_looks_at_the_whole_batch_is_refused(changes, message):
     one = spec(**changes)
     network = models.build(one.model.name, width=0.125, frames=16, size=32, seed=0)
     with pytest.raises(TrainingError, match=message):
-        Share(0, 2).fitted(one, network, torch.device("cpu"))
+        Share(0, 2).fitted(one, network, torch.device("cpu"), Segmentation(one, small_store()).pools)
 
 
 CHILD = """import sys
 from pathlib import Path
 from echolib.config import RunSpec
+import echolib.training.recipes
 from echolib.training.processes import train
 train(RunSpec.model_validate_json(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), 2, progress=False, checkpoint_seconds=0.0)
 """
@@ -90,20 +92,20 @@ def weights_apart(first, second) -> float:
 
 
 def test_two_processes_give_the_weights_of_one(store, tmp_path):
-    train_segment(spec(), store, tmp_path / "one", device="cpu", progress=False)
+    fit(Segmentation(spec(), store), tmp_path / "one", device="cpu", progress=False)
     processes.train(spec(), store.path, tmp_path / "two", 2, progress=False)
     assert weights_apart(tmp_path / "one", tmp_path / "two") < 1e-4
     logs = [pd.read_csv(tmp_path / name / "log.csv") for name in ("one", "two")]
     assert np.allclose(logs[0].loss, logs[1].loss, atol=1e-5) and len(logs[0]) > 2
     assert logs[0].validation.dropna().round(3).equals(logs[1].validation.dropna().round(3))
     # and the result is one that the ledger, which asks once more, takes as finished
-    assert train_segment(spec(), store, tmp_path / "two", device="cpu", progress=False).steps == len(logs[0])
+    assert fit(Segmentation(spec(), store), tmp_path / "two", device="cpu", progress=False).steps == len(logs[0])
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_shared_run_that_is_stopped_goes_on(store, tmp_path, number):
     long = spec(train=spec().train.model_copy(update={"epochs": 6}))
-    train_segment(long, store, tmp_path / "one", device="cpu", progress=False)
+    fit(Segmentation(long, store), tmp_path / "one", device="cpu", progress=False)
     words = [sys.executable, "-c", CHILD, long.model_dump_json(), str(store.path), str(tmp_path / "two")]
     with subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE) as running:
         end = time.monotonic() + 300
