@@ -21,6 +21,7 @@ from echolib.evaluation import inference
 from echolib.evaluation.inference import SCORE_COLUMNS, score_split, segment_video, segment_videos
 from echolib.evaluation.metrics import dice, surface_distances
 from echolib.models import build
+from echolib.training.recipes.segment import Segment
 
 SIZE = 32
 
@@ -143,8 +144,8 @@ class SmallStore:
 
 
 def spec(frames: int = 4, period: int = 2) -> RunSpec:
-    return RunSpec(task="segment", data=DataSpec(layout="echonet", size=SIZE), model=ModelSpec(name="unet3d", width=0.25),
-                   clip=ClipSpec(frames=frames, period=period), train=TrainSpec(epochs=1), loss="dice_frame")
+    return RunSpec(recipe=Segment(), data=DataSpec(layout="echonet", size=SIZE), model=ModelSpec(name="unet3d", width=0.25),
+                   clip=ClipSpec(frames=frames, period=period), train=TrainSpec(epochs=1))
 
 
 @pytest.mark.parametrize(("frames", "period"), [(4, 2), (1, 1), (16, 5)])
