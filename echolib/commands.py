@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +54,7 @@ def store_command(name: CohortName, profile: ProfileName = "smoke") -> None:
     print(f"store {name}: {len(store.studies)} studies, {len(store.frames)} frames, data fingerprint {store.fingerprint[:16]}")
 
 
-def run_command(name: Annotated[str | None, typer.Argument(help="an entry of the registry, such as simlvseg_table1, or the "
+def run_command(name: Annotated[str | None, typer.Argument(help="a page's entry, such as simlvseg_table1, or the "
                                                                 "key of a run or an evaluation")] = None,
                 profile: ProfileName = "smoke", everything: Annotated[bool, typer.Option("--all", help="all pages")] = False,
                 engine: Engine = None,
@@ -66,23 +67,22 @@ def run_command(name: Annotated[str | None, typer.Argument(help="an entry of the
         os.environ["ECHOLIB_PROCESSES"] = str(processes)
     if anew:
         os.environ["ECHOLIB_ANEW"] = "1"
-    from echolib.batch.contents import select
-    from echolib.ledger import evaluations
     from echolib.ledger.ledger import Ledger
     from echolib.ledger.workspace import Workspace
+    from echolib.papers.book import BOOK
 
     if (name is None) != everything:
         raise typer.BadParameter("expected the name of an entry, a key, or --all")
     ledger = Ledger(Workspace.open(profile))
-    chosen = select(name, ledger.workspace.profile)
+    chosen = BOOK.select(name, ledger.workspace.profile)
     for spec in chosen.runs:
         record = ledger.require([spec])[0]
         found = "done"
-        if record.scores:
+        if "overall" in record.scores:
             found = f"Dice {100 * record.dice.mean:.2f} ({100 * record.dice.low:.2f}–{100 * record.dice.high:.2f})"
         print(f"run {spec.key}  {spec.label}: {found}", flush=True)
     for spec in chosen.evaluations:
-        found = evaluations.require(ledger, [spec])[0].record
+        found = ledger.evaluate([spec])[0].record
         print(f"evaluation {spec.key}  {spec.label}: {found.studies} studies, {found.frames} frames", flush=True)
 
 
@@ -106,12 +106,32 @@ def keep_command(profile: ProfileName, engine: Engine = None,
 
 
 def notebook_command(name: Annotated[str, typer.Argument(help="a notebook of the book, such as simlvseg_table1")],
-                     profile: ProfileName = "smoke", engine: Engine = None) -> None:
-    """Execute one notebook of the book, unless what lies there is current."""
+                     profile: ProfileName = "smoke", engine: Engine = None,
+                     given: Annotated[list[str] | None, typer.Option("--set", help="a parameter of the page, NAME=VALUE, such as "
+                                                                                   "ratios=[0.3,0.6]; may be repeated")] = None,
+                     ) -> None:
+    """Execute one notebook of the book, unless the executed copy is current; with --set a page of your own."""
     choose_engine(engine)
     from echolib.batch.make import make_notebook
 
-    print(f"executed: {make_notebook(profile, name).name}")
+    values = dict(parameter(text) for text in given or [])
+    out = make_notebook(profile, name, values)
+    print(f"executed: {'/'.join(out.parts[-4:] if values else out.parts[-3:])}")
+
+
+def parameter(text: str) -> tuple[str, object]:
+    """``NAME=VALUE`` of a command line: the value as Python writes it, or where that is no literal the text itself.
+
+    Raises:
+        BadParameter: no name, or no equals sign.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise typer.BadParameter(f"{text!r}: expected NAME=VALUE, such as seeds=[0,1]", param_hint="--set")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
 
 
 def pages_command(profile: ProfileName = "smoke", engine: Engine = None) -> None:

@@ -21,14 +21,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from echolib import models
 from echolib.batch.plan import Cost
-from echolib.config import DataSpec, RunSpec
+from echolib.config.specs import DataSpec, RunSpec
 from echolib.errors import RecordError
-from echolib.evaluation.half_cycles import HalfCycleSpec
+from echolib.evaluation.evaluation import EvaluationSpec
 from echolib.hardware import cores
 from echolib.ledger.counts import PAPER_FRAMES
-from echolib.ledger.evaluations import AnySpec
 from echolib.ledger.provenance import hardware
 from echolib.ledger.records import Record, read_record
+from echolib.training.recipe import recipe_class
 
 #: Studies with tracings by split, of the real data sets.
 REAL_STUDIES = {"echonet": {"train": 7460, "val": 1288, "test": 1276}, "camus": {"train": 800, "val": 100, "test": 100}}
@@ -42,8 +42,8 @@ SIMULATE_SECONDS = {"cpu": 0.0083, "cuda": 0.0001}
 LARGER = {"echonet": 1, "camus": 10}
 #: Seconds to decode and pack a frame.
 PACK_SECONDS = {"echonet": 0.0003, "camus": 0.03}
-#: Bytes of a row of an evaluation's table of half cycles.
-HALF_CYCLE_BYTES = 45
+#: Bytes of a row of an evaluation's table of frames.
+ROW_BYTES = 45
 #: Share of the rate of matrix products that training reaches. Processor: 0.13 to 0.71 were measured on six networks, narrow ones
 #: lowest. GPU: assumed; convolutions with few channels leave most of one idle.
 SHARE = {"cpu": 0.4, "cuda": 0.1}
@@ -71,14 +71,14 @@ def frames_per_study(data: DataSpec) -> float:
 
 def steps(spec: RunSpec) -> int:
     """Training steps of a run (as ``training.batches`` counts them)."""
-    items = studies(spec.data)["train"] * (TRACED if spec.task == "segment" else 1)
+    items = studies(spec.data)["train"] * recipe_class(spec.recipe).visits
     full = max(1, items // spec.train.batch)
     return spec.train.epochs * (full if spec.train.steps is None else min(full, spec.train.steps))
 
 
 def trained_frames(spec: RunSpec) -> float:
     """Frames trained, and validated after every epoch, in trained frames."""
-    validated = spec.train.epochs * TRACED * studies(spec.data)["val"] if spec.task == "segment" else 0
+    validated = spec.train.epochs * TRACED * studies(spec.data)["val"] if spec.recipe.gives != "clip" else 0
     return spec.clip.frames * (steps(spec) * spec.train.batch + validated / 3)
 
 
@@ -115,28 +115,23 @@ class Estimator:
 
     def run(self, spec: RunSpec) -> Cost:
         """Training, validation and scoring of one run, without the run that it starts from."""
-        scored = TRACED * studies(spec.data)["test"] * spec.clip.frames / 3 if spec.task == "segment" else 0.0
+        scored = TRACED * studies(spec.data)["test"] * spec.clip.frames / 3 if spec.recipe.gives != "clip" else 0.0
         per_frame, source = self._per_frame(spec)
         # Activations: some forty maps of the first level's 16 channels, float32; weights, gradients, moments, the best weights.
         maps = 40 * 4 * max(8, int(16 * spec.model.width)) * spec.train.batch * spec.clip.frames * spec.data.size**2
         weights = 4 * self._count(spec)[1]
         return Cost(per_frame * (trained_frames(spec) + scored), weights, source, memory=maps + 5 * weights)
 
-    def evaluation(self, spec: AnySpec) -> Cost:
-        """A network on whole videos or half cycles, or the exact masks, which cost next to nothing."""
-        if isinstance(spec, HalfCycleSpec):  # one clip a study, filled up to F frames
-            count = packed_studies(spec.data)
-            per_frame, source = self._per_frame(spec.run)
-            return Cost(per_frame * count * spec.run.clip.frames / 3, int(HALF_CYCLE_BYTES * count * frames_per_study(spec.data)),
-                        source)
-        count = studies(spec.data)[spec.split] if spec.studies is None else min(spec.studies, studies(spec.data)[spec.split])
-        total = count * frames_per_study(spec.data)
-        disk = int(40 * total)  # a row of the table of frames
+    def evaluation(self, spec: EvaluationSpec) -> Cost:
+        """A network at work on a cohort, or the exact masks or a threshold, which cost next to nothing."""
+        by_split, frames = studies(spec.data), frames_per_study(spec.data)
+        split = getattr(spec, "split", None)
+        count = packed_studies(spec.data) if split is None else by_split[split]
+        disk = int(ROW_BYTES * count * frames)
         if spec.run is None:
-            return Cost(0.002 * total, disk, "arithmetic")
+            return Cost(0.002 * count * frames, disk, "arithmetic")
         per_frame, source = self._per_frame(spec.run)
-        twice = spec.overlap and spec.run.clip.frames > 1  # a window of one frame has nothing to overlap with
-        return Cost(per_frame * total * (2 if twice else 1) / 3, disk, source)
+        return Cost(per_frame * spec.predicted_frames(count, frames) / 3, disk, source)
 
     def cohort(self, data: DataSpec) -> Cost:
         """Simulating a phantom cohort; real data costs nothing."""
@@ -195,7 +190,7 @@ class Estimator:
 
 
 def known_records(root: Path) -> list[Record]:
-    """Every readable record of a checkout, of all profiles: this machine's in ``build`` and those kept in ``results``."""
+    """Every readable record of a checkout, of all profiles: this machine's in ``build`` and those committed in ``results``."""
     paths = [*sorted(root.glob("build/*/runs/*/record.json")), *sorted(root.glob("results/*/runs/*.json"))]
     found = []
     for path in paths:
@@ -207,7 +202,7 @@ def known_records(root: Path) -> list[Record]:
 
 
 def _kind(spec: RunSpec) -> tuple:
-    return spec.model.name, spec.model.width, spec.precision, spec.engine, spec.task
+    return spec.model.name, spec.model.width, spec.precision, spec.engine, spec.recipe.kind
 
 
 def _device(record: Record) -> str:

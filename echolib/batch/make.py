@@ -6,27 +6,30 @@ ends with an error that names every page that is missing, why, and what to do.
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from echolib.batch.contents import NOTEBOOKS, TIMED, Needs, check, needs, parameters, source, title
 from echolib.errors import EcholibError, RecordError
 from echolib.files import locked, write_atomic
-from echolib.ledger import baseline, evaluations
+from echolib.ledger.code import code_fingerprint
 from echolib.ledger.ledger import Ledger
-from echolib.ledger.provenance import code_fingerprint
 from echolib.ledger.workspace import Workspace
-from echolib.pages import overview, scorecard, speed
+from echolib.pages import footer, overview, scorecard, speed
+from echolib.pages.catalogue import source, title
 from echolib.pages.executing import Task, run_all
+from echolib.pages.experiment import Experiment, Needs
 from echolib.pages.notebooks import is_current
 from echolib.pages.site import assemble, build
-from echolib.papers.simlvseg.experiments import REGISTRY
+from echolib.papers import book
 
 Say = Callable[[str], None]
 
@@ -99,30 +102,41 @@ def make_pages(profile: str) -> Path:
     return _make(profile, computes=False)
 
 
-def make_notebook(profile: str, name: str) -> Path:
-    """Execute one notebook of the book, unless what lies there is current. Returns the executed copy.
+def make_notebook(profile: str, name: str, values: dict[str, object] | None = None) -> Path:
+    """Execute one notebook of the book, unless the executed copy is current. Returns that copy.
+
+    Args:
+        profile: a file of ``profiles/``.
+        name: of the notebook.
+        values: parameters that a reader turned; the copy then goes to ``notebooks/variants/`` and never takes the place of the
+            book's own page.
 
     Raises:
         EcholibError: it cannot be executed; the message names it and says why.
     """
-    workspace = Workspace.open(profile)
-    check(name, workspace.root, workspace.profile)
-    task, why = _task(Ledger(workspace), name)
+    workspace, values = Workspace.open(profile), values or {}
+    book.BOOK.check(name, workspace.root, workspace.profile, values)
+    ledger = Ledger(workspace)
+    if values:
+        wanted = book.BOOK.needs(name, workspace.profile, values)
+        ledger.require(wanted.runs)
+        ledger.evaluate(wanted.evaluations)
+    task, why = _task(ledger, name, values)
     if why:
         print(f"notebook {name}: {why}", flush=True)
         task.run()
     return task.out
 
 
-def notebook_inputs(ledger: Ledger, name: str) -> list[str]:
+def notebook_inputs(ledger: Ledger, name: str, values: dict[str, object] | None = None) -> list[str]:
     """What an executed notebook rests on: its records, its evaluations, and the package's code.
 
     Raises:
         RecordError: one is missing or stale, and the ledger computes nothing.
     """
-    wanted = needs(name, ledger.workspace.profile)
+    wanted = book.BOOK.needs(name, ledger.workspace.profile, values)
     records = [f"{r.key} {r.provenance.finished}" for r in ledger.require(wanted.runs)]
-    more = [f"{e.record.key} {e.record.provenance.finished}" for e in evaluations.require(ledger, wanted.evaluations)]
+    more = [f"{e.record.key} {e.record.provenance.finished}" for e in ledger.evaluate(wanted.evaluations)]
     return [*records, *more, f"code {code_fingerprint(('',))}"]
 
 
@@ -136,10 +150,10 @@ def _make(profile: str, computes: bool) -> Path:
 
         making = _Making(Ledger(workspace, say=say, computes=computes), say)
         say(f"profile {workspace.profile.name}: {workspace.profile.purpose}")
-        for name in NOTEBOOKS:
-            making.attempt(name, lambda name=name: check(name, workspace.root, workspace.profile))
+        for name in book.BOOK.notebooks:
+            making.attempt(name, lambda name=name: book.BOOK.check(name, workspace.root, workspace.profile))
         _data(making)
-        for name in NOTEBOOKS:
+        for name in book.BOOK.notebooks:
             if name not in making.failed:
                 making.attempt(name, lambda name=name: _compute(making, name))
         say("records are complete" if not making.failed else f"{len(making.failed)} pages lack something")
@@ -151,14 +165,14 @@ def _make(profile: str, computes: bool) -> Path:
 
 
 def _data(making: _Making) -> None:
-    """Cohort and store, unless every result on them is here or kept: then none is simulated, and a page that draws clips
+    """Cohort and store, unless every result on them is here or committed: then none is simulated, and a page that draws clips
     simulates those. Without data that are needed there is no page at all, so an error here ends it."""
     profile = making.workspace.profile
-    pages = [name for name in NOTEBOOKS if name not in making.failed]
-    if profile.echonet.phantom is not None and all(_settled(making, needs(page, profile)) for page in pages):
-        making.say("every result is here or kept: no cohort is simulated")
+    pages = [name for name in book.BOOK.notebooks if name not in making.failed]
+    if profile.echonet.phantom is not None and all(_settled(making, book.BOOK.needs(page, profile)) for page in pages):
+        making.say("every result is here or committed: no cohort is simulated")
         return
-    pretrained = sorted({s.model.name for page in pages for s in needs(page, profile).runs if s.model.imagenet})
+    pretrained = sorted({s.model.name for page in pages for s in book.BOOK.needs(page, profile).runs if s.model.imagenet})
     if pretrained:
         from echolib.models.imagenet import check_obtainable  # seconds, for the profiles that start from ImageNet weights
 
@@ -171,10 +185,10 @@ def _data(making: _Making) -> None:
 
 
 def _settled(making: _Making, wanted: Needs) -> bool:
-    """Is a page's every result here or kept? One that is damaged counts too: it stops its page, and data would not mend it."""
+    """Is a page's every result here or committed? A damaged one counts too: it stops its page, and data would not mend it."""
     ledger = making.ledger
-    asked = [lambda spec=spec: ledger.find(spec) for spec in wanted.runs]
-    asked += [lambda spec=spec: evaluations.find(ledger, spec) for spec in wanted.evaluations]
+    asked = [lambda spec=spec: ledger.runs.find(spec) for spec in wanted.runs]
+    asked += [lambda spec=spec: ledger.evaluations.find(spec) for spec in wanted.evaluations]
     if any(not ledger.knows(spec.data) for spec in (*wanted.runs, *wanted.evaluations)):
         return False
     for ask in asked:
@@ -183,24 +197,21 @@ def _settled(making: _Making, wanted: Needs) -> bool:
                 return False
         except RecordError:
             continue
-    try:
-        return not wanted.baseline or baseline.is_kept(ledger)
-    except RecordError:
-        return True
+    return True
 
 
 def _compute(making: _Making, name: str) -> None:
     """The runs and evaluations of a page."""
-    wanted = needs(name, making.workspace.profile)
+    wanted = book.BOOK.needs(name, making.workspace.profile)
     for spec in wanted.runs:
         making.compute(spec.key, lambda spec=spec: making.ledger.require([spec]))
     for spec in wanted.evaluations:
-        making.compute(spec.key, lambda spec=spec: evaluations.require(making.ledger, [spec]))
+        making.compute(spec.key, lambda spec=spec: making.ledger.evaluate([spec]))
 
 
 def _execute(making: _Making) -> list[Path]:
     """Execute what is stale, several at a time; the executed notebooks of all pages that did not fail, in reading order."""
-    tasks = {name: making.attempt(name, lambda name=name: _task(making.ledger, name)) for name in NOTEBOOKS
+    tasks = {name: making.attempt(name, lambda name=name: _task(making.ledger, name)) for name in book.BOOK.notebooks
              if name not in making.failed}
     stale = []
     for task, why in (found for found in tasks.values() if found is not None):
@@ -215,15 +226,20 @@ def _execute(making: _Making) -> list[Path]:
     return [found[0].out for name, found in tasks.items() if name not in making.failed]
 
 
-def _task(ledger: Ledger, name: str) -> tuple[Task, str]:
-    """How a notebook is executed, and why it has to be; "" when what lies there is current.
+def _task(ledger: Ledger, name: str, values: dict[str, object] | None = None) -> tuple[Task, str]:
+    """How a notebook is executed, and why it has to be; "" when the executed copy is current.
 
     Raises:
         EcholibError: it has to be executed and the ledger computes nothing.
     """
-    workspace = ledger.workspace
-    task = Task(name, source(name, workspace.root), workspace.build / "notebooks" / f"{name}.ipynb",
-                parameters(name, workspace.profile), workspace.root, tuple(notebook_inputs(ledger, name)), alone=name in TIMED)
+    workspace, folder = ledger.workspace, ledger.workspace.build / "notebooks"
+    given = book.BOOK.parameters(name, workspace.profile) | (values or {})
+    out = folder / f"{name}.ipynb"
+    if values:
+        mark = sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+        out = folder / "variants" / f"{name}-{mark}.ipynb"
+    task = Task(name, source(name, workspace.root), out, given, workspace.root, tuple(notebook_inputs(ledger, name, values)),
+                alone=name in book.BOOK.timed)
     current, why = is_current(task.notebook, task.out, task.parameters, task.inputs)
     if not current and not ledger.computes:
         raise EcholibError(f"{why}; execute it with `echolib notebook {name} --profile {workspace.profile.name}`")
@@ -242,24 +258,38 @@ def _render(making: _Making, executed: list[Path]) -> Path:
     for name, text in generated.items():
         write_atomic(workspace.build / "generated" / name, text)
     making.say("pages")
-    missing = {name: _note(notes, name, making) for name in NOTEBOOKS if name in making.failed}
-    return build(assemble(workspace.root, workspace.build / "staging", executed, generated, files, notes=missing),
-                 workspace.build / "html")
+    missing = {name: _note(notes, name, making) for name in book.BOOK.notebooks if name in making.failed}
+    staged = assemble(workspace.root, workspace.build / "staging", book.BOOK.toc(), executed, generated, files, notes=missing)
+    return build(staged, workspace.build / "html")
 
 
 def _generated(making: _Making, ledger: Ledger) -> tuple[dict[str, str], dict[str, Path]]:
-    """Generated parts of the prose pages by file name, and files for the site. What lacks a record becomes a note."""
-    found = making.attempt("book/scorecard", lambda: overview.all_cells(ledger))
-    claimed = making.attempt("book/scorecard", lambda: overview.all_claims(ledger))
-    if found is None or claimed is None:
-        text = _admonition(making, "book/scorecard")
-        return {"scorecard.md": text, "overview.md": text}, {}
-    table1, profile = REGISTRY["simlvseg_table1"], making.workspace.profile
-    records = ledger.require(spec for group in table1.runs(profile).values() for spec in group)
-    card = [overview.counts_html(found, "published cells of the paper"), scorecard.scorecard_html(table1, ledger),
-            scorecard.claims_html(scorecard.claims(table1, ledger)), scorecard.provenance_html(records, profile.name)]
-    return ({"scorecard.md": "".join(map(_raw_html, card)), "overview.md": _raw_html(overview.overview_html(found, claimed))},
-            overview.record_files(ledger, found))
+    """Generated parts of the Markdown pages by file name, and files for the site. What lacks a record becomes a notice."""
+    texts: dict[str, str] = {}
+    for paper in book.BOOK.papers:
+        texts |= paper.generated(making.workspace.root / "profiles")
+    card, parts, files = [], [], {}
+    for paper in book.BOOK.papers:
+        found = making.attempt("book/scorecard", lambda paper=paper: overview.all_cells(book.BOOK, paper, ledger))
+        claimed = making.attempt("book/scorecard", lambda paper=paper: overview.all_claims(book.BOOK, paper, ledger))
+        if found is None or claimed is None:
+            text = _admonition(making, "book/scorecard")
+            return texts | {"scorecard.md": text, "overview.md": text}, {}
+        if not len(found) and not len(claimed):
+            continue
+        parts += [f"## {paper.title}\n\n", _raw_html(overview.overview_html(book.BOOK, found, claimed))]
+        files |= overview.record_files(book.BOOK, ledger, found)
+        if paper.lead:
+            card += [_raw_html(part) for part in _lead(book.BOOK.entries[paper.lead], ledger, found)]
+    return texts | {"scorecard.md": "".join(card), "overview.md": "".join(parts)}, files
+
+
+def _lead(entry: Experiment, ledger: Ledger, found: pd.DataFrame) -> list[str]:
+    """What the front page shows of a paper: how many cells have which status, its main table, and that table's claims."""
+    profile = ledger.workspace.profile
+    records = ledger.require(spec for group in entry.runs(profile).values() for spec in group)
+    return [overview.counts_html(found, "published cells of the paper"), scorecard.scorecard_html(entry, ledger),
+            scorecard.claims_html(scorecard.claims(entry, ledger)), footer.provenance_html(records, profile.name)]
 
 
 def _note(folder: Path, name: str, making: _Making) -> Path:

@@ -3,7 +3,7 @@
 The ledger decides what is done, here as everywhere: a record counts while its specification, code and data are what they
 were. A step is one of
 
-- *done*: its result lies in ``build/``; *kept*: it is taken from a record in ``results/``;
+- *done*: its result is in ``build/``; *committed*: it is taken from a record in ``results/``;
 - *unneeded*: a cohort or store that nothing reads that is still to be computed;
 - *to do*: it is not there, or it is stale; ``why`` says so: the code, the data or the specification changed;
 - *check*: there is a record, but its data are not here yet; if they come out the same, it counts;
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 #: States in which a step needs no work.
-FINISHED = ("done", "kept", "unneeded")
+FINISHED = ("done", "committed", "unneeded")
 
 
 class Cost(NamedTuple):

@@ -11,19 +11,20 @@ from hashlib import sha256
 
 import torch
 
-from echolib.batch import contents
 from echolib.batch.cost import Estimator, known_records, studies
 from echolib.batch.make import notebook_inputs
 from echolib.batch.plan import FINISHED, Plan, Step
-from echolib.config import DataSpec, RunSpec
+from echolib.config.specs import DataSpec, RunSpec, chain
 from echolib.errors import ConfigError, DataError, EcholibError, RecordError
-from echolib.ledger import baseline, evaluations
-from echolib.ledger import committed as kept
-from echolib.ledger.evaluations import AnySpec
+from echolib.evaluation.evaluation import EvaluationSpec
+from echolib.ledger import committed
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.records import Record, read_record
 from echolib.ledger.workspace import Workspace
+from echolib.pages.catalogue import cohorts, source, title
+from echolib.pages.experiment import Needs
 from echolib.pages.notebooks import is_current
+from echolib.papers import book
 
 
 def cohort_name(data: DataSpec) -> str:
@@ -38,19 +39,19 @@ def cohort_named(workspace: Workspace, name: str) -> DataSpec:
     Raises:
         ConfigError: there is none.
     """
-    found = {cohort_name(d): d for d in contents.cohorts(workspace.profile, wanted(workspace)[0].values())}
+    found = {cohort_name(d): d for d in cohorts(workspace.profile, wanted(workspace)[0].values())}
     if name not in found:
         raise ConfigError(f"profile {workspace.profile.name!r} reads no cohort {name!r}; its cohorts: {', '.join(found)}")
     return found[name]
 
 
-def wanted(workspace: Workspace) -> tuple[dict[str, contents.Needs], dict[str, str]]:
+def wanted(workspace: Workspace) -> tuple[dict[str, Needs], dict[str, str]]:
     """What each page of the book needs, and the pages that cannot be made at all with the reason."""
     needs, problems = {}, {}
-    for name in contents.NOTEBOOKS:
+    for name in book.BOOK.notebooks:
         try:
-            contents.check(name, workspace.root, workspace.profile)
-            needs[name] = contents.needs(name, workspace.profile)
+            book.BOOK.check(name, workspace.root, workspace.profile)
+            needs[name] = book.BOOK.needs(name, workspace.profile)
         except EcholibError as error:
             problems[name] = str(error)
     return needs, problems
@@ -80,11 +81,11 @@ class _Planner:
 
     def plan(self) -> Plan:
         """Data, runs, evaluations, notebooks, book."""
-        for data in contents.cohorts(self.workspace.profile, self.needs.values()):
+        for data in cohorts(self.workspace.profile, self.needs.values()):
             self._data(data)
         runs = {}
         for page, needs in self.needs.items():
-            for spec in [s for run in (*needs.runs, *(e.run for e in needs.evaluations if e.run)) for s in contents.chain(run)]:
+            for spec in [s for run in (*needs.runs, *(e.run for e in needs.evaluations if e.run)) for s in chain(run)]:
                 runs.setdefault(spec.key, (spec, []))[1].append(page)
         self.leftovers = self._leftovers(runs)
         for spec, pages in runs.values():
@@ -94,7 +95,7 @@ class _Planner:
                 self._add(self._evaluation(one), [page])
         self._drop_unneeded(runs)
         self._mark_unneeded()
-        for page in contents.NOTEBOOKS:
+        for page in book.BOOK.notebooks:
             self._notebook(page)
         last = tuple(s.id for s in self.steps.values() if s.kind == "notebook")
         self._add(Step("book", "book", "book", "pages", "to do", "rendered again where anything in them changed", needs=last))
@@ -132,32 +133,33 @@ class _Planner:
         return ("done", "packed") if packed else ("to do", "not packed yet")
 
     def _run(self, spec: RunSpec) -> Step:
-        state, why = self._state(spec, self.workspace.run_dir(spec), lambda: self.ledger.find(spec))
+        state, why = self._state(spec, self.ledger.runs.folder(spec), lambda: self.ledger.runs.find(spec))
         if why == "not run yet" and spec.label in self.leftovers:
             why = _spec_changed(spec, self.leftovers[spec.label])
-        needs = (f"store-{cohort_name(spec.data)}", *((f"run-{spec.init.key}",) if spec.init else ()))
+        needs = (f"store-{cohort_name(spec.data)}", *(f"run-{parent.key}" for parent in spec.parents.values()))
         return Step(f"run-{spec.key}", "run", spec.key, spec.label, state, why, spec.seed, needs,
                     cost=None if state in FINISHED else self.estimator.run(spec))
 
-    def _evaluation(self, spec: AnySpec) -> Step:
-        state, why = self._state(spec, evaluations.folder_of(self.ledger, spec), lambda: evaluations.find(self.ledger, spec))
+    def _evaluation(self, spec: EvaluationSpec) -> Step:
+        state, why = self._state(spec, self.ledger.evaluations.folder(spec),
+                                  lambda: self.ledger.evaluations.find(spec))
         run = f"run-{spec.run.key}" if spec.run else None
         if state in FINISHED and run and self.steps[run].state not in FINISHED:
             state, why = "to do", "its run has to be made first"
-        if state == "to do" and run and self.steps[run].state == "kept":
+        if state == "to do" and run and self.steps[run].state == "committed":
             try:
-                self.ledger.weights_of(spec.run)
+                self.ledger.runs.weights_of(spec.run)
             except RecordError as error:
                 state, why = "broken", f"{why}, and {error}"
         needs = (f"store-{cohort_name(spec.data)}", *((run,) if run else ()))
         return Step(f"evaluation-{spec.key}", "evaluation", spec.key, spec.label, state, why, spec.run.seed if spec.run else None,
                     needs, cost=None if state in FINISHED else self.estimator.evaluation(spec))
 
-    def _state(self, spec: RunSpec | AnySpec, folder, ask) -> tuple[str, str]:
+    def _state(self, spec: RunSpec | EvaluationSpec, folder, ask) -> tuple[str, str]:
         """(state, why); ``ask`` asks the ledger."""
         here = (folder / "record.json").is_file()
         try:
-            if spec.data.model_dump_json() not in self.ledger.fingerprints and not self._kept_data(spec.data):
+            if spec.data.model_dump_json() not in self.ledger.fingerprints and not self._committed_data(spec.data):
                 why = "its data are not here yet; if they come out the same, the record counts" if here else "not run yet"
                 return ("check" if here else "to do"), why
             found = ask()
@@ -165,32 +167,24 @@ class _Planner:
             return "broken", str(error)
         if found.record is None:
             return "to do", found.why
-        return ("kept" if found.kept else "done"), found.why
+        return ("committed" if found.committed else "done"), found.why
 
-    def _kept_data(self, data: DataSpec) -> bool:
-        """Do kept records say what a phantom that is not simulated yet will be?"""
+    def _committed_data(self, data: DataSpec) -> bool:
+        """Do committed records say what a phantom that is not simulated yet will be?"""
         return (data.phantom is not None and self.ledger.results is not None
-                and kept.fingerprint_of(self.ledger.results, data) is not None)
+                and committed.fingerprint_of(self.ledger.results, data) is not None)
 
     def _mark_unneeded(self) -> None:
         """Cohorts and stores of phantoms that nothing reads that is still to be computed. Pages simulate the clips they draw."""
         needed = {need for step in self.steps.values() if step.kind in ("run", "evaluation") and step.state not in FINISHED
                   for need in step.needs}
-        if self._baseline_reads():
-            needed.add(f"store-{cohort_name(self.workspace.profile.echonet)}")
         for kind in ("store", "cohort"):  # a cohort is needed by its store
             for step in [s for s in self.steps.values() if s.kind == kind and s.state == "to do"]:
                 if step.id in needed or "-real-" in step.id:
                     needed |= set(step.needs)
                 else:
-                    self.steps[step.id] = replace(step, state="unneeded", why="every result on it is here or kept", cost=None)
-
-    def _baseline_reads(self) -> bool:
-        """Will a page have to compute the baseline?"""
-        try:
-            return any(n.baseline for n in self.needs.values()) and not baseline.is_kept(self.ledger)
-        except EcholibError:  # a damaged table: the page says so, and reads nothing
-            return False
+                    why = "every result on it is here or committed"
+                    self.steps[step.id] = replace(step, state="unneeded", why=why, cost=None)
 
     def _drop_unneeded(self, runs: dict) -> None:
         """A first stage that is not there is not made for a second stage that is."""
@@ -212,14 +206,14 @@ class _Planner:
         open_ones = [i for i in before if self.steps[i].state not in FINISHED]
         state, why = "to do", f"waits for {len(open_ones)} of {len(before)} steps"
         if not open_ones:
-            out, given = self.workspace.build / "notebooks" / f"{page}.ipynb", contents.parameters(page, self.workspace.profile)
+            out, given = self.workspace.build / "notebooks" / f"{page}.ipynb", book.BOOK.parameters(page, self.workspace.profile)
             try:
                 inputs = notebook_inputs(self.ledger, page)
-                current, why = is_current(contents.source(page, self.workspace.root), out, given, inputs)
+                current, why = is_current(source(page, self.workspace.root), out, given, inputs)
                 state = "done" if current else "to do"
             except RecordError as error:  # a record that changed while we looked
                 why = str(error)
-        self._add(Step(f"notebook-{page}", "notebook", page, contents.title(page, self.workspace.root), state, why,
+        self._add(Step(f"notebook-{page}", "notebook", page, title(page, self.workspace.root), state, why,
                        needs=before, pages=(page,)))
 
     def _leftovers(self, runs: dict) -> dict[str, list[Record]]:

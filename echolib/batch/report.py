@@ -37,8 +37,8 @@ def stale(plan: Plan) -> list[str]:
 
 
 def changed_code(plan: Plan) -> list[str]:
-    """A line for each code that computed kept results and is not today's: how many, and what the ledger says of them."""
-    said = Counter(s.why.split("; ", 1)[1] for s in plan.steps if s.state == "kept" and "; " in s.why)
+    """A line for each code that computed committed results and is not today's: how many, and what the ledger says of them."""
+    said = Counter(s.why.split("; ", 1)[1] for s in plan.steps if s.state == "committed" and "; " in s.why)
     return [f"{count}: {why}" for why, count in said.items()]
 
 
@@ -61,11 +61,11 @@ def _line(step: Step) -> str:
 
 def _summary(plan: Plan) -> list[str]:
     taken = [s for s in plan.steps if s.kind in ("run", "evaluation") and s.state in FINISHED]
-    here, kept = (sum(s.state == state for s in taken) for state in ("done", "kept"))
+    here, committed = (sum(s.state == state for s in taken) for state in ("done", "committed"))
     todo = [s for s in plan.pending if s.cost is not None and s.state == "to do"]
     checks = sum(s.state == "check" for s in plan.steps)
-    lines = [f"Taken from records: {here} of this machine, {kept} from results/."]
-    lines += [f"Kept, {text}" for text in changed_code(plan)]
+    lines = [f"Taken from records: {here} of this machine, {committed} from results/."]
+    lines += [f"Committed, {text}" for text in changed_code(plan)]
     lines += [f"Stale: {text}" for text in stale(plan)]
     lines += [f"To be checked once their data are here: {checks} (not in the cost)."] if checks else []
     lines.append(f"Cost of what is left, one step after the other: {hours(plan.seconds())} and {size(plan.disk())} of disk, "

@@ -91,6 +91,7 @@ class DataSpec(Strict):
     phantom: PhantomSpec | None = None
     size: int = Field(112, ge=32, multiple_of=16, description="frame height and width in px")
     channels: Literal[1, 3] = 3
+    views: tuple[Literal["4CH", "2CH"], ...] = Field(("4CH",), min_length=1, description="of CAMUS: which views are studies")
 
 
 class SubsetSpec(Strict):

@@ -76,6 +76,7 @@ class EvaluationSpec(Keyed):
     Attributes:
         tables: names of its small tables, committed with every record.
         bulk: names of its large tables, committed where a page draws from them.
+        compact: those of ``bulk`` that are small enough to be committed with every record.
     """
 
     kind: str
@@ -84,6 +85,7 @@ class EvaluationSpec(Keyed):
 
     tables: ClassVar[tuple[str, ...]] = ()
     bulk: ClassVar[tuple[str, ...]] = ()
+    compact: ClassVar[tuple[str, ...]] = ()
     known: ClassVar[dict[str, type[EvaluationSpec]]] = {}
 
     __hash__ = Keyed.__hash__

@@ -108,8 +108,8 @@ def study_table(frames: pd.DataFrame, store: ClipStore) -> pd.DataFrame:
             "traced_dice": part.traced_dice.mean(), "beats": len(found), "ef": _mean(efs), "edv": _mean([b.edv for b in found]),
             "esv": _mean([b.esv for b in found]), "ef_sd": _sd(efs), "exact_ef": about.ef, "exact_edv": about.edv,
             "exact_esv": about.esv, "exact_beats": len(exact) if known else np.nan, "exact_ef_sd": _sd(exact_efs),
-            "flicker": _flicker(part.area_px.to_numpy(float), float(about.fps)),
-            "exact_flicker": _flicker(part.exact_area_px.to_numpy(float), float(about.fps)) if known else np.nan,
+            "flicker": flicker(part.area_px.to_numpy(float), float(about.fps)),
+            "exact_flicker": flicker(part.exact_area_px.to_numpy(float), float(about.fps)) if known else np.nan,
             "area_error": float(np.sqrt((error ** 2).mean())) if known else np.nan})
     return pd.DataFrame(rows)
 
@@ -178,8 +178,10 @@ def _dice(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(total > 0, 2 * (a & b).sum((-2, -1)) / np.maximum(total, 1), 1.0)
 
 
-def _flicker(area: np.ndarray, fps: float) -> float:
-    return high_frequency_energy(area, fps) if len(area) >= 4 and area.mean() > 0 and fps > 2 * FLICKER_HZ else np.nan
+def flicker(area: np.ndarray, fps: float, cutoff_hz: float = FLICKER_HZ) -> float:
+    """:func:`~echolib.evaluation.consistency.high_frequency_energy`; NaN of a curve without area or too coarse for that."""
+    usable = len(area) >= 4 and area.mean() > 0 and fps > 2 * cutoff_hz
+    return high_frequency_energy(area, fps, cutoff_hz) if usable else np.nan
 
 
 def _mean(values: list[float]) -> float:

@@ -207,7 +207,7 @@ def commit(evaluation: Evaluation, results: Path, bulk: bool = False) -> bool:
     Args:
         evaluation: one of this machine's own.
         results: where to.
-        bulk: its large tables as well.
+        bulk: all of its large tables as well.
 
     Returns:
         was anything written?
@@ -217,8 +217,8 @@ def commit(evaluation: Evaluation, results: Path, bulk: bool = False) -> bool:
     examples = evaluation.examples()
     if examples is not None and len(examples) <= EXAMPLES_BYTES:
         parts[EXAMPLES] = examples
-    if bulk:
-        parts |= {f"{name}.parquet": (evaluation.folder / f"{name}.parquet").read_bytes() for name in spec.bulk}
+    for name in spec.bulk if bulk else spec.compact:
+        parts[f"{name}.parquet"] = (evaluation.folder / f"{name}.parquet").read_bytes()
     record = {committed.RECORD: committed.as_json(evaluation.record)}
     return committed.put(results / "evaluations", evaluation.record.key, record | parts)
 

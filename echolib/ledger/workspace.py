@@ -14,7 +14,9 @@ from pathlib import Path
 
 import torch
 
-from echolib.config import DataSpec, Layout, Profile, RunSpec, load_profile, parse
+from echolib.config.parsing import parse
+from echolib.config.profile import Profile, load_profile
+from echolib.config.specs import DataSpec, Layout, RunSpec
 from echolib.data import camus, echonet
 from echolib.data.cohort import Cohort
 from echolib.data.store import ClipStore, open_verified, pack
@@ -103,7 +105,8 @@ class Workspace:
             DataError: it is not there or damaged.
             ConfigError: real data was asked for and no folder is given.
         """
-        return {"echonet": echonet.read, "camus": camus.read}[data.layout](folder or self.cohort_dir(data))
+        folder = folder or self.cohort_dir(data)
+        return camus.read(folder, views=data.views) if data.layout == "camus" else echonet.read(folder)
 
     def cohort(self, data: DataSpec, *, workers: int = 2, progress: bool = True) -> Cohort:
         """Read the cohort of ``data``, simulating it first where it is a phantom that is not there yet.

@@ -1,158 +1,188 @@
-"""The book's notebooks in reading order, and what each needs before it can be run: runs and evaluations.
+"""The catalogue of the book: its papers, their pages in reading order, and what each page needs.
 
-A notebook that an entry of the registry names needs that entry's runs. Whatever else a notebook asks the ledger for is
-declared here, so that a batch can compute it beforehand, each run in a job of its own, and a failure stops the pages that
-need it and no other.
+Reading order, table of contents, plan, batch, scorecard and tests all follow from it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
 
 from echolib import published
-from echolib.config import DataSpec, Profile, RunSpec
+from echolib.config.profile import Profile
+from echolib.config.specs import DataSpec, chain
 from echolib.errors import ConfigError, NotebookError
-from echolib.ledger.evaluations import AnySpec
-from echolib.pages.entries import Experiment
+from echolib.pages.experiment import Experiment, Needs, once
 from echolib.pages.notebooks import validate
-from echolib.papers.companion import ejection
-from echolib.papers.simlvseg import figure9_windows as windows
-from echolib.papers.simlvseg import figures, table3
-from echolib.papers.simlvseg import table3_drawing as table3_figures
-from echolib.papers.simlvseg.experiments import REGISTRY, TABLE1
-
-#: Notebooks of the book in reading order.
-NOTEBOOKS = ("simlvseg_method", "simlvseg_audit", "phantom_atlas", "simlvseg_table1", "simlvseg_figure6", "simlvseg_figure7",
-             "simlvseg_figure8", "simlvseg_figure9", "simlvseg_table2", "simlvseg_table3", "simlvseg_runtime",
-             "ejection_fraction", "real_clip")
-#: Those that measure time: no other one is executed beside them.
-TIMED = ("simlvseg_runtime",)
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What a notebook asks the ledger for; a run that another one starts from is not listed by itself.
+class Paper:
+    """A part of the book.
 
     Attributes:
-        runs: whose records and scores it shows.
-        evaluations: whose records and tables it shows.
-        weights: those of ``runs`` whose networks it runs.
-        logs: those of ``runs`` whose training it draws.
-        frames: those of ``evaluations`` whose single frames it draws.
-        baseline: it shows the threshold-and-fill baseline.
+        id: prefix of its published CSVs, and the name of its folder.
+        title: of the part.
+        place: among the parts.
+        lead: id of the entry whose table opens the scorecard; "" for none.
+        after: Markdown pages that stand after its notebooks.
+        generated: (folder of the profiles) -> parts of its Markdown pages by file name.
     """
 
-    runs: tuple[RunSpec, ...] = ()
-    evaluations: tuple[AnySpec, ...] = ()
-    weights: tuple[RunSpec, ...] = ()
-    logs: tuple[RunSpec, ...] = ()
-    frames: tuple[AnySpec, ...] = ()
-    baseline: bool = False
+    id: str
+    title: str
+    place: int
+    lead: str = ""
+    after: tuple[str, ...] = ()
+    generated: Callable[[Path], dict[str, str]] = lambda profiles: {}
 
 
-def _ejection(profile: Profile) -> Needs:
-    main, arrhythmia = ejection.needed(profile)
-    specs = [s for cohort in (main, arrhythmia) for group in cohort.values() for s in group]
-    return Needs(tuple(s.run for s in specs if s.run is not None), tuple(specs), frames=(arrhythmia["SimLVSeg-3D"][0],))
+@dataclass(frozen=True)
+class Catalogue:
+    """Papers with their pages.
 
-
-def _method(profile: Profile) -> Needs:
-    runs = TABLE1.runs(profile)
-    video, image = runs["SimLVSeg-3D"][0], runs["SimLVSeg-SI"][0]
-    return Needs(runs=(video.init, image.init, video, image), weights=(video.init, image.init, video, image))
-
-
-def _table1(profile: Profile) -> Needs:
-    runs = TABLE1.runs(profile)
-    return Needs(evaluations=(figures.on_test_videos(profile, runs["SimLVSeg-3D"][0]),),
-                 logs=tuple(specs[0] for specs in runs.values()), baseline=True)
-
-
-def _real_clip(profile: Profile) -> Needs:
-    run = TABLE1.runs(profile)["SimLVSeg-3D"][0]
-    return Needs(runs=(run,), weights=(run,))
-
-
-def _audit(profile: Profile) -> Needs:
-    """Rows 1 and 2 read Table 1's records again."""
-    return Needs(tuple(spec for group in TABLE1.runs(profile).values() for spec in group))
-
-
-def _windows(profile: Profile) -> Needs:
-    return Needs(evaluations=tuple(spec for group in windows.needed(profile).values() for spec in group))
-
-
-def _table3(profile: Profile) -> Needs:
-    if profile.camus is None:
-        return Needs()
-    return Needs(evaluations=(*table3.needed(profile), *table3_figures.shifted(profile)))
-
-
-#: Notebook -> what it needs besides the runs of the registry's entries that name it.
-BESIDES: dict[str, Callable[[Profile], Needs]] = {
-    "phantom_atlas": lambda profile: Needs(baseline=True),
-    "simlvseg_method": _method,
-    "simlvseg_table1": _table1,
-    "simlvseg_figure9": _windows,
-    "simlvseg_table3": _table3,
-    "simlvseg_audit": _audit,
-    "simlvseg_runtime": lambda profile: Needs(),
-    "ejection_fraction": _ejection,
-    "real_clip": _real_clip,
-}
-
-
-def needs(notebook: str, profile: Profile) -> Needs:
-    """What a notebook needs under a profile, each run and evaluation once, in the registry's order.
+    Attributes:
+        pages: the entries of every paper; sorted by place here.
+        home: Markdown page that opens the book.
+        closing: title and Markdown pages of the last part.
 
     Raises:
-        ConfigError: neither the registry nor :data:`BESIDES` knows the notebook.
+        ConfigError: two entries have one name, or two papers share a notebook.
     """
-    entries = [entry for entry in REGISTRY.values() if entry.notebook == notebook]
-    if not entries and notebook not in BESIDES:
-        raise ConfigError(f"{notebook}: no entry of the registry names this notebook; say in contents.BESIDES what it needs")
-    more = BESIDES.get(notebook, lambda profile: Needs())(profile)
-    parts = [*(_of(entry, profile) for entry in entries), more]
-    return replace(more, runs=_once(s for part in parts for s in part.runs),
-                   evaluations=_once(s for part in parts for s in part.evaluations))
 
+    pages: dict[Paper, tuple[Experiment, ...]]
+    home: str = "book/index"
+    closing: tuple[str, tuple[str, ...]] = ("", ())
+    entries: dict[str, Experiment] = field(init=False)
 
-def _of(entry: Experiment, profile: Profile) -> Needs:
-    """What an entry of the registry compares."""
-    evaluations = [spec for group in entry.evaluations(profile).values() for spec in group]
-    runs = [spec for group in entry.runs(profile).values() for spec in group]
-    return Needs(_once([*runs, *(s.run for s in evaluations if s.run is not None)]), _once(evaluations))
+    def __post_init__(self) -> None:
+        ordered = {paper: tuple(sorted(self.pages[paper], key=lambda e: e.place))
+                   for paper in sorted(self.pages, key=lambda p: (p.place, p.id))}
+        entries, owner = {}, {}
+        for paper, group in ordered.items():
+            for entry in group:
+                if entry.id in entries:
+                    raise ConfigError(f"two pages are called {entry.id!r}; expected every id once")
+                if owner.setdefault(entry.notebook, paper.id) != paper.id:
+                    raise ConfigError(f"{entry.id}: notebook {entry.notebook!r} belongs to {owner[entry.notebook]!r} already; "
+                                      f"expected a notebook of {paper.id!r}'s own")
+                entries[entry.id] = entry
+            if paper.lead and paper.lead not in {e.id for e in group}:
+                raise ConfigError(f"paper {paper.id!r}: no page {paper.lead!r} to lead its scorecard; its pages: "
+                                  f"{', '.join(e.id for e in group)}")
+        object.__setattr__(self, "pages", ordered)
+        object.__setattr__(self, "entries", entries)
 
+    @property
+    def papers(self) -> tuple[Paper, ...]:
+        """The parts in order."""
+        return tuple(self.pages)
 
-def check(notebook: str, root: Path, profile: Profile) -> None:
-    """Can the page be made at all, whatever was computed?
+    @property
+    def notebooks(self) -> tuple[str, ...]:
+        """Notebooks in reading order."""
+        return tuple(dict.fromkeys(entry.notebook for entry in self.entries.values()))
 
-    Raises:
-        ConfigError: an entry's published table is missing, or nothing says what the notebook needs.
-        NotebookError: the notebook is missing or does not take its parameters.
-    """
-    for entry in REGISTRY.values():
-        if entry.notebook == notebook and entry.published and entry.published not in published.names():
-            raise ConfigError(f"{entry.id}: echolib/published/{entry.published}.csv is missing; transcribe {entry.number} "
-                              "there, or correct the entry in echolib/papers/simlvseg/experiments.py")
-    needs(notebook, profile)
-    validate(source(notebook, root), parameters(notebook, profile))
+    @property
+    def timed(self) -> tuple[str, ...]:
+        """Notebooks that measure time."""
+        return tuple(dict.fromkeys(entry.notebook for entry in self.entries.values() if entry.timed))
+
+    def of_notebook(self, notebook: str) -> tuple[Experiment, ...]:
+        """The entries of a notebook, the first one its main one.
+
+        Raises:
+            ConfigError: no entry names it.
+        """
+        found = tuple(entry for entry in self.entries.values() if entry.notebook == notebook)
+        if not found:
+            raise ConfigError(f"no page of the book has the notebook {notebook!r}; its notebooks: {', '.join(self.notebooks)}")
+        return found
+
+    def turned(self, notebook: str, values: dict[str, object]) -> tuple[Experiment, ...]:
+        """The entries of a notebook with a reader's values; those that are no option of the page are the notebook's own.
+
+        Raises:
+            ConfigError: as :meth:`Experiment.turned`.
+        """
+        main, *others = self.of_notebook(notebook)
+        known = type(main.options).model_fields
+        given = {name: value for name, value in values.items() if name in known}
+        return main.turned(given), *(entry.turned({name: value for name, value in given.items()
+                                                   if name in type(entry.options).model_fields}) for entry in others)
+
+    def needs(self, notebook: str, profile: Profile, values: dict[str, object] | None = None) -> Needs:
+        """Everything that a notebook asks the ledger for, each run and evaluation once.
+
+        Args:
+            notebook: its name.
+            profile: the profile.
+            values: a reader's values.
+        """
+        total = Needs()
+        for entry in self.turned(notebook, values or {}):
+            total += entry.needs(entry.options.applied(profile))
+        return total
+
+    def select(self, name: str | None, profile: Profile) -> Needs:
+        """The runs of an entry and the evaluations of its page, a run or evaluation by key, or (None) those of all pages.
+
+        Raises:
+            ConfigError: no entry and no run or evaluation of the profile has that name.
+        """
+        if name in self.entries:
+            entry = self.entries[name]
+            return Needs(entry.needs(profile).runs, self.needs(entry.notebook, profile).evaluations)
+        parts = [self.needs(notebook, profile) for notebook in self.notebooks]
+        everything = Needs(once(s for part in parts for run in part.runs for s in chain(run)),
+                           once(s for part in parts for s in part.evaluations))
+        if name is None:
+            return everything
+        found = Needs(tuple(s for s in everything.runs if s.key == name),
+                      tuple(s for s in everything.evaluations if s.key == name))
+        if found == Needs():
+            raise ConfigError(f"no entry, run or evaluation {name!r} in profile {profile.name!r}; entries: "
+                              f"{', '.join(self.entries)}; keys: `echolib plan --profile {profile.name}`")
+        return found
+
+    def check(self, notebook: str, root: Path, profile: Profile, values: dict[str, object] | None = None) -> None:
+        """Can the page be made at all, whatever was computed?
+
+        Raises:
+            ConfigError: an entry's published table is missing, or a value does not suit the page.
+            NotebookError: the notebook is missing or does not take its parameters.
+        """
+        for entry in self.of_notebook(notebook):
+            if entry.published and entry.published not in published.names():
+                raise ConfigError(f"{entry.id}: echolib/published/{entry.published}.csv is missing; transcribe {entry.number} "
+                                  "there, or correct the page's declaration")
+        validate(source(notebook, root), self.parameters(notebook, profile) | (values or {}))
+        self.needs(notebook, profile, values)
+
+    def parameters(self, notebook: str, profile: Profile) -> dict[str, object]:
+        """The parameters that the book gives to a notebook."""
+        shows_smoke = self.of_notebook(notebook)[0].phantoms and profile.echonet.phantom is None
+        return {"profile": "smoke" if shows_smoke else profile.name}
+
+    def toc(self) -> dict:
+        """The table of contents in Jupyter Book's form: a part for each paper, then the closing part."""
+        parts = []
+        for paper, group in self.pages.items():
+            files: list[str] = []
+            for entry in group:
+                files += [*entry.prose, f"notebooks/{entry.notebook}"]
+            parts.append((paper.title, [*dict.fromkeys(files), *paper.after]))
+        parts.append((self.closing[0], list(self.closing[1])))
+        return {"format": "jb-book", "root": self.home,
+                "parts": [{"caption": title, "chapters": [{"file": f} for f in files]} for title, files in parts if files]}
 
 
 def source(notebook: str, root: Path) -> Path:
-    """Where a notebook lies in the checkout."""
+    """The notebook's file in the checkout."""
     return root / "notebooks" / f"{notebook}.ipynb"
-
-
-def parameters(notebook: str, profile: Profile) -> dict[str, object]:
-    """The parameters that the book gives to a notebook."""
-    # The atlas shows phantoms with their truth, which real data has not: under a real profile it shows the smallest cohort.
-    real = profile.echonet.phantom is None
-    return {"profile": "smoke" if real and notebook == "phantom_atlas" else profile.name}
 
 
 def title(notebook: str, root: Path) -> str:
@@ -164,38 +194,9 @@ def title(notebook: str, root: Path) -> str:
         return notebook
 
 
-def select(name: str | None, profile: Profile) -> Needs:
-    """The runs of a registry's entry and the evaluations of its page, a run or evaluation by key, or (None) those of all pages.
-
-    Raises:
-        ConfigError: no entry and no run or evaluation of the profile has that name.
-    """
-    if name in REGISTRY:
-        return Needs(_of(REGISTRY[name], profile).runs, needs(REGISTRY[name].notebook, profile).evaluations)
-    parts = [needs(notebook, profile) for notebook in NOTEBOOKS]
-    everything = Needs(_once(s for part in parts for run in part.runs for s in chain(run)),
-                       _once(s for part in parts for s in part.evaluations))
-    if name is None:
-        return everything
-    found = Needs(tuple(s for s in everything.runs if s.key == name), tuple(s for s in everything.evaluations if s.key == name))
-    if found == Needs():
-        raise ConfigError(f"no entry, run or evaluation {name!r} in profile {profile.name!r}; entries: {', '.join(REGISTRY)}; "
-                          f"keys: `echolib plan --profile {profile.name}`")
-    return found
-
-
-def chain(spec: RunSpec) -> list[RunSpec]:
-    """A run after the runs that it starts from."""
-    return [*chain(spec.init), spec] if spec.init is not None else [spec]
-
-
 def cohorts(profile: Profile, wanted: Iterable[Needs]) -> list[DataSpec]:
     """The cohorts that runs and evaluations read, the profile's own first."""
     found = [profile.echonet]
     for one in wanted:
         found += [spec.data for run in one.runs for spec in chain(run)] + [spec.data for spec in one.evaluations]
     return list(dict.fromkeys(found))
-
-
-def _once(specs: Iterable) -> tuple:
-    return tuple({spec.key: spec for spec in specs}.values())

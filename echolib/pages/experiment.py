@@ -1,26 +1,58 @@
-"""What an entry of the registry is made of: a table or figure, its published cells, its runs, its claims.
+"""What a page of the book is made of: a table or figure, its published cells, its runs, its claims, what a reader may turn.
 
-An entry says which runs it needs (:meth:`Experiment.runs`, by a name of the run's own, one specification a seed) and what
-answers each published cell (:meth:`Experiment.cells`): the Dice of a group of runs, a count of a network, or a reason why
-nothing here does. Results of another kind (an evaluation, a benchmark) come from the entry's ``measure``, and claims about them
-from its ``judge``. The entries themselves stand in :mod:`echolib.papers.simlvseg.experiments`.
+An :class:`Experiment` says which runs it needs (:meth:`Experiment.runs`, by a name of the run's own, one specification a seed)
+and what answers each published cell (:meth:`Experiment.printed`): the Dice of a group of runs, a count of a network, or a reason
+why nothing here does. Results of another kind (an evaluation, a benchmark) come from ``measure``, and claims about them from
+``judge``. Pages that are no table of a paper are declared in the same way, with neither cells nor claims.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from pydantic import Field
 
-from echolib.config import ModelName, Profile, RunSpec
+from echolib.config.parsing import parse
+from echolib.config.profile import Profile
+from echolib.config.specs import RunSpec, Strict
+from echolib.errors import ConfigError
+from echolib.evaluation.evaluation import EvaluationSpec
+from echolib.ledger.ledger import Ledger
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-    from echolib.ledger.evaluations import EvaluationSpec
-    from echolib.ledger.ledger import Ledger
+class Options(Strict):
+    """What a reader of a page may turn; None: as the profile says. Pages add their own."""
+
+    seeds: tuple[int, ...] | None = Field(None, min_length=1, description="seeds of the runs")
+
+    def applied(self, profile: Profile) -> Profile:
+        """The profile with the reader's values in place of its own."""
+        return profile if self.seeds is None else profile.model_copy(update={"seeds": self.seeds})
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The values that a reader gave, by name."""
+        return {name: value for name, value in self.model_dump().items() if value is not None}
+
+
+def with_ablation(profile: Profile, changes: dict[str, Any]) -> Profile:
+    """The profile with other cells of its grids; None leaves a value as it is.
+
+    Raises:
+        ConfigError: the profile runs no ablations, or a value is out of range.
+    """
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if not changes:
+        return profile
+    if profile.ablation is None:
+        raise ConfigError(f"profile {profile.name!r} runs no ablations, so {', '.join(changes)} cannot be set; expected a "
+                          "profile with the option 'ablation'")
+    ablation = parse(type(profile.ablation), profile.ablation.model_dump() | changes, "parameters")
+    return profile.model_copy(update={"ablation": ablation})
 
 
 @dataclass(frozen=True)
@@ -36,7 +68,7 @@ class Row:
     """
 
     published: str
-    model: ModelName
+    model: str
     pretrained: bool
     exact: bool
     note: str = ""
@@ -110,51 +142,117 @@ class Printed:
     high: float = np.nan
     group: str = ""
     phase: str = "overall"
-    network: ModelName | None = None
+    network: str | None = None
     note: str = ""
     absent: str = ""
     other: bool = False
 
 
+def once(specs: Iterable) -> tuple:
+    """Specifications in order, each key once."""
+    return tuple({spec.key: spec for spec in specs}.values())
+
+
 @dataclass(frozen=True)
-class Experiment:
-    """A table or figure of a paper.
+class Needs:
+    """What a page asks the ledger for; a run that another one builds on is not listed by itself.
 
     Attributes:
-        id, paper, number, title: what it is.
+        runs: whose records and scores it shows.
+        evaluations: whose records and tables it shows.
+        weights: those of ``runs`` whose networks it runs.
+        logs: those of ``runs`` whose training it draws.
+        bulk: those of ``evaluations`` whose large tables it reads.
+    """
+
+    runs: tuple[RunSpec, ...] = ()
+    evaluations: tuple[EvaluationSpec, ...] = ()
+    weights: tuple[RunSpec, ...] = ()
+    logs: tuple[RunSpec, ...] = ()
+    bulk: tuple[EvaluationSpec, ...] = ()
+
+    def __add__(self, other: Needs) -> Needs:
+        return Needs(*(once((*getattr(self, f), *getattr(other, f))) for f in ("runs", "evaluations", "weights", "logs", "bulk")))
+
+
+Groups = dict[str, RunSpec]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A page of the book, or one table or figure on it.
+
+    Attributes:
+        id, number, title: what it is.
+        notebook: its notebook, without suffix; two entries may share one.
+        place: where it stands among the pages of its paper.
         published: the CSV of ``echolib.published``; "" where the paper prints no number there.
-        notebook: the page's notebook, without suffix.
-        groups: profile and seed -> the runs of that seed by group name.
-        cells: profile -> every published cell.
+        groups: (profile, seed, options) -> the runs of that seed by group name.
+        evaluations_of: (profile, options) -> the evaluations that claims with a measure compare, by group name, one a seed.
+        cells: (profile, options) -> every published cell.
         claims: statements about an order of groups.
         rows: rows of a main table, where there are such.
-        measure: results that are not the Dice of a run or a count: ledger -> a table with the columns of
+        measure: results that are not the Dice of a run or a count: (ledger, options) -> a table with the columns of
             ``scorecard.Cell``, one row a published cell. Takes the place of ``cells``.
-        judge: claims that are not about the Dice of runs: ledger -> a table with columns claim, status, why. Takes the place
-            of ``claims``.
-        evaluations: profile -> the evaluations that claims with a measure compare, by group name, one a seed.
+        judge: claims that are not about the Dice of runs: (ledger, options) -> a table with columns claim, status, why. Takes
+            the place of ``claims``.
+        more: (profile, options) -> what the notebook asks the ledger for besides.
         draws: id of the entry whose cells this one draws (a figure of a table's numbers has none of its own).
+        timed: it measures time, so no other notebook is executed beside it.
+        phantoms: it shows phantoms with their truth, which real data has not: under a profile of real data it shows those of
+            the profile ``smoke``.
+        prose: Markdown pages that stand before it in the table of contents.
+        options: what a reader may turn, and was turned.
     """
 
     id: str
-    paper: str
     number: str
     title: str
-    published: str
     notebook: str
-    groups: Callable[[Profile, int], dict[str, RunSpec]]
-    cells: Callable[[Profile], list[Printed]]
+    place: int
+    published: str = ""
+    groups: Callable[[Profile, int, Options], Groups] = lambda profile, seed, options: {}
+    evaluations_of: Callable[[Profile, Options], dict[str, list[EvaluationSpec]]] = lambda profile, options: {}
+    cells: Callable[[Profile, Options], list[Printed]] = lambda profile, options: []
     claims: tuple[Claim, ...] = ()
     rows: tuple[Row, ...] = ()
-    measure: Callable[[Ledger], pd.DataFrame] | None = None
-    judge: Callable[[Ledger], pd.DataFrame] | None = None
-    evaluations: Callable[[Profile], dict[str, list[EvaluationSpec]]] = lambda profile: {}
+    measure: Callable[[Ledger, Options], pd.DataFrame] | None = None
+    judge: Callable[[Ledger, Options], pd.DataFrame] | None = None
+    more: Callable[[Profile, Options], Needs] = lambda profile, options: Needs()
     draws: str = ""
+    timed: bool = False
+    phantoms: bool = False
+    prose: tuple[str, ...] = ()
+    options: Options = Options()
+
+    def turned(self, values: dict[str, Any]) -> Experiment:
+        """The same page with the reader's values; None leaves one as the profile says.
+
+        Raises:
+            ConfigError: an unknown name, a wrong type or a value out of range; each is one sentence.
+        """
+        given = {name: value for name, value in values.items() if value is not None}
+        return replace(self, options=parse(type(self.options), given, f"{self.notebook}: parameter"))
 
     def runs(self, profile: Profile) -> dict[str, list[RunSpec]]:
         """Runs by group name, one for each seed of the profile; without the groups that the profile does not run."""
         out: dict[str, list[RunSpec]] = {}
         for seed in profile.seeds:
-            for name, spec in self.groups(profile, seed).items():
+            for name, spec in self.groups(profile, seed, self.options).items():
                 out.setdefault(name, []).append(spec)
         return out
+
+    def evaluations(self, profile: Profile) -> dict[str, list[EvaluationSpec]]:
+        """The evaluations that claims compare, by group name."""
+        return self.evaluations_of(profile, self.options)
+
+    def printed(self, profile: Profile) -> list[Printed]:
+        """Every published cell and what answers it."""
+        return self.cells(profile, self.options)
+
+    def needs(self, profile: Profile) -> Needs:
+        """Everything that the page asks the ledger for."""
+        evaluations = [spec for group in self.evaluations(profile).values() for spec in group]
+        runs = [spec for group in self.runs(profile).values() for spec in group]
+        own = Needs(once([*runs, *(s.run for s in evaluations if s.run is not None)]), once(evaluations))
+        return own + self.more(profile, self.options)

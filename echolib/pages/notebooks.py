@@ -32,7 +32,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from echolib.errors import NotebookError
 from echolib.files import locked, read_json, write_json
-from echolib.ledger.provenance import code_fingerprint, versions
+from echolib.ledger.code import code_fingerprint
+from echolib.ledger.provenance import versions
 from echolib.pages.lint import parameter_cells
 
 #: What an annotation in a parameters cell may be made of.

@@ -1,52 +1,56 @@
-"""The scorecard page: every published cell of every table and figure of the paper, its status and where to look.
+"""The scorecard page: every published cell of every table and figure of the papers, its status and where to look.
 
-It is made from the registry at build time. A published table that no entry of the registry answers is listed as well, cell by
-cell, as *not run*: nothing that the paper prints goes missing.
+It is made from the catalogue at build time. A published table that no page answers is listed as well, cell by cell, as *not
+run*: nothing that a paper prints goes missing.
 """
 
 from __future__ import annotations
 
 import html
+from dataclasses import fields
 
 import numpy as np
 import pandas as pd
 
 from echolib import published
 from echolib.ledger.ledger import Ledger
-from echolib.pages.entries import Experiment
-from echolib.pages.scorecard import COUNT_COLUMNS, DICE_COLUMNS, cells, chip, claims
-from echolib.pages.static import html_table
+from echolib.pages.catalogue import Catalogue, Paper
+from echolib.pages.experiment import Experiment
+from echolib.pages.html import html_table
+from echolib.pages.scorecard import COUNT_COLUMNS, DICE_COLUMNS, Cell, cells, chip, claims
 from echolib.pages.verdict import STATUSES
-from echolib.papers.simlvseg.experiments import REGISTRY
 
 #: Headings of published columns beside those of the scorecard.
 _HEADINGS = {k: v[0] for k, v in (DICE_COLUMNS | COUNT_COLUMNS).items()} | {"ms_per_frame": "Time per frame, ms", "dsc": "Dice"}
+#: Columns of :func:`all_cells`.
+COLUMNS = (*(f.name for f in fields(Cell)), "experiment", "records")
 #: Columns that belong to a value beside them: ends of its interval, its spread, how often it was measured.
 _BESIDE = ("lo", "hi", "sd", "runs")
 
 
-def all_cells(ledger: Ledger, paper: str = "simlvseg") -> pd.DataFrame:
+def all_cells(book: Catalogue, paper: Paper, ledger: Ledger) -> pd.DataFrame:
     """Every published cell of a paper: columns of ``scorecard.Cell`` and ``experiment``, ``records`` (keys, a tuple).
 
     Raises:
         RecordError: a cell would have no status.
     """
-    entries = [e for e in REGISTRY.values() if e.paper == paper]
+    entries = book.pages[paper]
     tables = []
     for entry in entries:
         runs, groups = entry.runs(ledger.workspace.profile), {}
         if entry.measure is None:
-            groups = {(p.row, p.column): p.group for p in entry.cells(ledger.workspace.profile)}
+            groups = {(p.row, p.column): p.group for p in entry.printed(ledger.workspace.profile)}
         table = cells(entry, ledger)
         keys = [tuple(s.key for s in runs.get(groups.get((r.row, r.column), ""), [])) for r in table.itertuples()]
         tables.append(table.assign(experiment=entry.id, records=keys))
     answered = {e.published for e in entries}
-    tables += [unanswered(name) for name in published.names() if name.startswith(f"{paper}_") and name not in answered]
-    return pd.concat([t for t in tables if len(t)], ignore_index=True)
+    tables += [unanswered(name) for name in published.names() if name.startswith(f"{paper.id}_") and name not in answered]
+    found = [t for t in tables if len(t)]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=COLUMNS)
 
 
 def unanswered(name: str) -> pd.DataFrame:
-    """The cells of a published table that no entry of the registry answers, each *not run*."""
+    """The cells of a published table that no page answers, each *not run*."""
     table, out = published.load(name), []
     numbers = [c for c in table.select_dtypes("number") if c not in _BESIDE and not c.endswith(("_lo", "_hi", "_sd"))]
     words = [c for c in table.select_dtypes(exclude="number") if c != "hardware"]
@@ -60,10 +64,10 @@ def unanswered(name: str) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def all_claims(ledger: Ledger, paper: str = "simlvseg") -> pd.DataFrame:
+def all_claims(book: Catalogue, paper: Paper, ledger: Ledger) -> pd.DataFrame:
     """Every claim of a paper's entries: columns experiment, claim, status, why."""
-    tables = [claims(e, ledger).assign(experiment=e.id) for e in REGISTRY.values() if e.paper == paper and (e.claims or e.judge)]
-    return pd.concat(tables, ignore_index=True)
+    tables = [claims(e, ledger).assign(experiment=e.id) for e in book.pages[paper] if e.claims or e.judge]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["claim", "status", "why", "experiment"])
 
 
 def counts_html(found: pd.DataFrame, what: str) -> str:
@@ -73,49 +77,50 @@ def counts_html(found: pd.DataFrame, what: str) -> str:
     return f'<p class="echo-legend">{len(found)} {html.escape(what)}:</p><ul class="echo-counts">{items}</ul>'
 
 
-def overview_html(found: pd.DataFrame, claimed: pd.DataFrame) -> str:
+def overview_html(book: Catalogue, found: pd.DataFrame, claimed: pd.DataFrame) -> str:
     """The page's body: counts, the claims and the cells, as tables that sort.
 
     Args:
         found: from :func:`all_cells`.
         claimed: from :func:`all_claims`.
     """
-    claim_rows = [(_page(r.experiment), html.escape(r.claim), chip(r.status), html.escape(r.why)) for r in claimed.itertuples()]
-    cell_rows = [(_page(r.experiment), html.escape(str(r.row)), html.escape(_HEADINGS.get(r.column, r.column)),
+    claim_rows = [(_page(book, r.experiment), html.escape(r.claim), chip(r.status), html.escape(r.why))
+                  for r in claimed.itertuples()]
+    cell_rows = [(_page(book, r.experiment), html.escape(str(r.row)), html.escape(_HEADINGS.get(r.column, r.column)),
                   _value(r.published, r.column), _value(r.ours, r.column), chip(r.status), html.escape(r.why),
-                  _links(r.experiment, r.records)) for r in found.itertuples()]
+                  _links(book, r.experiment, r.records)) for r in found.itertuples()]
     return (counts_html(claimed, "claims") + html_table("Claims about an order", ("Where", "Claim", "Verdict", "Why"), claim_rows,
                                                         "echo-claims echo-sortable")
             + counts_html(found, "published cells")
-            + html_table("Published cells; Dice published on EchoNet-Dynamic (Table 3: CAMUS), ours, unless the profile reads "
-                         "it, on phantoms",
+            + html_table("Published cells; Dice published on the papers' data sets, ours, unless the profile reads them, on "
+                         "phantoms",
                          ("Where", "Cell", "Quantity", "Published", "Here", "Status", "Why", "Look at"), cell_rows,
                          "echo-table echo-sortable"))
 
 
-def record_files(ledger: Ledger, found: pd.DataFrame) -> dict:
+def record_files(book: Catalogue, ledger: Ledger, found: pd.DataFrame) -> dict:
     """Path in the built site -> record, for every record that the page links to."""
     keys, profile = {key for group in found.records for key in group}, ledger.workspace.profile
-    specs = {s.key: s for entry in REGISTRY.values() for group in entry.runs(profile).values() for s in group}
-    return {f"records/{key}.json": ledger.record_file(specs[key]) for key in sorted(keys)}
+    specs = {s.key: s for entry in book.entries.values() for group in entry.runs(profile).values() for s in group}
+    return {f"records/{key}.json": ledger.runs.record_file(specs[key]) for key in sorted(keys)}
 
 
-def _title(experiment: Experiment) -> str:
-    figures = [e.number for e in REGISTRY.values() if e.draws == experiment.id]
+def _title(book: Catalogue, experiment: Experiment) -> str:
+    figures = [e.number for e in book.entries.values() if e.draws == experiment.id]
     return ", ".join([experiment.number, *figures])
 
 
-def _page(name: str) -> str:
-    if name not in REGISTRY:
-        return html.escape(name.removeprefix("simlvseg_").replace("_", " "))
-    entry = REGISTRY[name]
-    return f'<a href="../notebooks/{entry.notebook}.html">{html.escape(_title(entry))}</a>'
+def _page(book: Catalogue, name: str) -> str:
+    if name not in book.entries:
+        return html.escape(name.partition("_")[2].replace("_", " "))
+    entry = book.entries[name]
+    return f'<a href="../notebooks/{entry.notebook}.html">{html.escape(_title(book, entry))}</a>'
 
 
-def _links(name: str, records: tuple[str, ...]) -> str:
-    if name not in REGISTRY:
+def _links(book: Catalogue, name: str, records: tuple[str, ...]) -> str:
+    if name not in book.entries:
         return "–"
-    links = [f'<a href="../_sources/notebooks/{REGISTRY[name].notebook}.ipynb">notebook</a>']
+    links = [f'<a href="../_sources/notebooks/{book.entries[name].notebook}.ipynb">notebook</a>']
     links += [f'<a href="../records/{key}.json">record{f" {i}" if len(records) > 1 else ""}</a>'
               for i, key in enumerate(records, 1)]
     return " ".join(links)

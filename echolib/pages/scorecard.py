@@ -7,22 +7,19 @@ experiment, so they stand in separate lines and are never subtracted.
 from __future__ import annotations
 
 import html
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import pandas as pd
 
 from echolib.errors import RecordError
-from echolib.ledger.committed import code_changed
+from echolib.evaluation.scores import Score
 from echolib.ledger.counts import count
-from echolib.ledger.evaluations import Evaluation, require
+from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
-from echolib.ledger.provenance import Provenance, code_fingerprint, short
-from echolib.ledger.records import Record, Score
-from echolib.pages.entries import Claim, Experiment, Measure, Printed
-from echolib.pages.static import html_table
+from echolib.ledger.records import Record
+from echolib.pages.experiment import Claim, Experiment, Measure, Printed
+from echolib.pages.html import html_table
 from echolib.pages.verdict import DICE, STATUSES, Scale, Verdict, all_verdict, count_verdict, value_verdict
 
 #: Published column -> (heading, phase of a record's scores).
@@ -56,10 +53,10 @@ def cells(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
         RecordError: a cell would have no status.
     """
     if experiment.measure is not None:
-        frame = experiment.measure(ledger)
+        frame = experiment.measure(ledger, experiment.options)
     else:
         runs, records, out = experiment.runs(ledger.workspace.profile), {}, []
-        for printed in experiment.cells(ledger.workspace.profile):
+        for printed in experiment.printed(ledger.workspace.profile):
             if printed.group and printed.group not in records:
                 records[printed.group] = ledger.require(runs[printed.group])
             out.append(_answer(printed, records.get(printed.group, []), ledger))
@@ -92,7 +89,7 @@ def _answer(printed: Printed, records: list[Record], ledger: Ledger) -> Cell:
 def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
     """Each claim of the experiment with its verdict: columns claim, status, why."""
     if experiment.judge is not None:
-        return experiment.judge(ledger)
+        return experiment.judge(ledger, experiment.options)
     profile, rows = ledger.workspace.profile, []
     runs, evaluations, known = experiment.runs(profile), experiment.evaluations(profile), {}
     for claim in experiment.claims:
@@ -105,7 +102,7 @@ def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
         else:
             for name in named:
                 if (name, claim.measure) not in known:
-                    known[name, claim.measure] = (study_scores(require(ledger, groups[name]), claim.measure) if claim.measure
+                    known[name, claim.measure] = (study_scores(ledger.evaluate(groups[name]), claim.measure) if claim.measure
                                                   else [ledger.scores(spec) for spec in groups[name]])
             tables = {name: known[name, claim.measure] for name in named}
             verdict = _verdict(claim, tables, profile.quotable)
@@ -187,7 +184,7 @@ def scorecard_html(experiment: Experiment, ledger: Ledger, source: str = "EchoNe
     legend = ('<p class="echo-legend"><span class="echo-published">First line, bold:</span> published, on '
               f'{html.escape(source)}, 95 % interval as printed. <span class="echo-ours">Second line, blue:</span> this book, '
               f"on {html.escape(data)}{seeds}, 95 % interval, {resampled} resampled{counts}.{apart}</p>")
-    caption = f"{experiment.number} of the SimLVSeg paper: every published cell, ours beneath it, and what may be said of it"
+    caption = f"{experiment.number} of the paper: every published cell, ours beneath it, and what may be said of it"
     return legend + html_table(caption, ("Method", *columns.values()), rows, "echo-scorecard echo-sortable")
 
 
@@ -210,41 +207,3 @@ def _cell(row: pd.Series) -> str:
         lines.append(f'<span class="echo-ours">{second}</span>')
     lines.append(chip(row.status, row.why))
     return "".join(lines)
-
-
-def provenance_html(records: list[Record], profile: str) -> str:
-    """The footer under a table or figure: where its numbers came from."""
-    origins = [r.provenance for r in records]
-    seeds = sorted({r.spec.seed for r in records})
-    seconds = sum(r.provenance.wall_seconds for r in records)
-    tested = sorted({f"{r.dice.frames} frames of {r.dice.patients} patients" for r in records if r.scores})
-    items = {"Profile": profile, "Runs": ", ".join(f"{r.key} ({r.spec.label})" for r in records),
-             "Seeds": ", ".join(map(str, seeds)), "Scored on": "; ".join(tested) or "nothing",
-             **origin_items(origins, code_fingerprint(), ("echolib", "monai", "python", "timm", "torch")),
-             "Wall time": f"{seconds:.0f} s of training and scoring, stage 1 not counted"}
-    body = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd>" for k, v in items.items())
-    return f'<details class="echo-provenance"><summary>Where these numbers come from</summary><dl>{body}</dl></details>'
-
-
-def origin_items(origins: list[Provenance], today: str, packages: tuple[str, ...]) -> dict[str, str]:
-    """What results share and where they differ: commit, code, data, hardware, versions, date; as items of a footer.
-
-    Args:
-        origins: of the results, of this machine or kept.
-        today: fingerprint of the code that would compute them now.
-        packages: whose versions are named, in this order: a record's own changes when it is read back.
-    """
-    def distinct(texts: Iterable[str]) -> str:
-        return "; ".join(dict.fromkeys(texts))
-
-    items = {"Commit": ", ".join(sorted({short(p.commit) + (" with uncommitted changes" if p.uncommitted_changes else "")
-                                         for p in origins})),
-             "Code": ", ".join(sorted({p.code for p in origins}))}
-    older = Counter(text for p in origins if (text := code_changed(p, today)))
-    if older:
-        items["Code today"] = f"{today}; " + "; ".join(f"{count} of {len(origins)} {why}" for why, count in older.items())
-    return items | {"Data": ", ".join(sorted({p.data[:16] for p in origins})),
-                    "Hardware": distinct(f"{p.hardware}, {p.threads} threads" for p in origins),
-                    "Versions": distinct(", ".join(f"{name} {p.versions[name]}" for name in packages if name in p.versions)
-                                         for p in origins),
-                    "Finished": max(p.finished for p in origins)}

@@ -26,7 +26,6 @@ import yaml
 from echolib.errors import EcholibError, NotebookError
 from echolib.files import write_atomic, write_json
 from echolib.pages.notebooks import read_manifest
-from echolib.pages.static import static_pages
 
 #: Left in the built folder: what it was built from.
 STAMP = "build.json"
@@ -41,13 +40,14 @@ class BookError(EcholibError):
     """The book cannot be assembled or built; the page at fault is named."""
 
 
-def assemble(root: Path, staging: Path, executed: Sequence[Path], generated: Mapping[str, str],
+def assemble(root: Path, staging: Path, toc: Mapping, executed: Sequence[Path], generated: Mapping[str, str],
              files: Mapping[str, Path] | None = None, notes: Mapping[str, Path] | None = None) -> Path:
-    """Gather the sources of the book in ``staging`` (made anew).
+    """Gather the sources of the book in ``staging``, which is emptied first.
 
     Args:
-        root: the checkout, with ``_config.yml``, ``_toc.yml``, ``book/`` and ``notebooks/``.
+        root: the checkout, with ``_config.yml``, ``book/`` and ``notebooks/``.
         staging: folder to fill; its former content is removed.
+        toc: the table of contents in Jupyter Book's form; it becomes ``_toc.yml``.
         executed: executed notebooks, each with its manifest beside it; they become ``notebooks/<name>.ipynb``.
         generated: texts by file name, written to ``generated/<name>``, for pages to include.
         files: further files by their path in the built site (films and the like).
@@ -60,14 +60,14 @@ def assemble(root: Path, staging: Path, executed: Sequence[Path], generated: Map
         BookError: a page of the table of contents is missing, or a name leads out of the folder.
         NotebookError: a notebook has no manifest, was changed since, or its source in ``root`` has.
     """
-    for name in [*generated, *(files or {}), *toc_pages(root / "_toc.yml")]:
+    for name in [*generated, *(files or {}), *toc_pages(toc)]:
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
             raise BookError(f"{name!r} leads out of the book's folder; expected a path relative to it, without '..'")
     fresh = staging.with_name(f".{staging.name}.part")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copyfile(root / name, fresh / name)
+    shutil.copyfile(root / "_config.yml", fresh / "_config.yml")
+    write_atomic(fresh / "_toc.yml", yaml.safe_dump(dict(toc), sort_keys=False))
     shutil.copytree(root / "book", fresh / "book", ignore=shutil.ignore_patterns("offline"))
     shutil.copytree(root / "book" / "offline", fresh / "extra" / "offline", ignore=shutil.ignore_patterns("README.md"))
     for notebook in executed:
@@ -75,14 +75,14 @@ def assemble(root: Path, staging: Path, executed: Sequence[Path], generated: Map
         _copy(notebook, fresh / "notebooks" / notebook.name)
     for name, note in (notes or {}).items():
         _copy(note, fresh / "notebooks" / f"{name}.ipynb")
-    for name, text in {**static_pages(root / "profiles"), **generated}.items():
+    for name, text in generated.items():
         write_atomic(fresh / "generated" / name, text)
     for name, source in (files or {}).items():
         _copy(source, fresh / "extra" / name)
-    missing = [page for page in toc_pages(root / "_toc.yml")
+    missing = [page for page in toc_pages(toc)
                if not any((fresh / f"{page}{suffix}").is_file() for suffix in (".md", ".ipynb"))]
     if missing:
-        raise BookError(f"_toc.yml names pages that are not there: {', '.join(missing)}")
+        raise BookError(f"the table of contents names pages that are not there: {', '.join(missing)}")
     shutil.rmtree(staging, ignore_errors=True)
     fresh.rename(staging)
     return staging
@@ -118,8 +118,8 @@ def build(staging: Path, out: Path, *, progress: bool = True) -> Path:
     return home
 
 
-def toc_pages(toc: Path) -> list[str]:
-    """Pages of a ``_toc.yml`` in reading order, without suffix."""
+def toc_pages(toc: Mapping) -> list[str]:
+    """Pages of a table of contents in reading order, without suffix."""
     def walk(entry: object) -> Iterator[str]:
         if isinstance(entry, dict):
             for key, value in entry.items():
@@ -131,7 +131,7 @@ def toc_pages(toc: Path) -> list[str]:
             for item in entry:
                 yield from walk(item)
 
-    return list(walk(yaml.safe_load(toc.read_text(encoding="utf-8"))))
+    return list(walk(dict(toc)))
 
 
 def check_offline(html: Path) -> list[str]:

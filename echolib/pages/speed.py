@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from echolib.errors import RecordError
 from echolib.ledger.provenance import Provenance
-from echolib.pages.static import table
+from echolib.pages.html import table
 from echolib.plots import COLOURS
 
 FOLDER = Path("results") / "benchmarks"

@@ -68,6 +68,7 @@ class Recipe(ABC):
     Attributes:
         Options: the options' class.
         stream: number of the recipe's random stream; no two recipes have the same.
+        visits: clips of each training study in an epoch, for estimates of cost: its traced frames, or one.
         sums: the loss is a sum over the batch, not a mean.
         pools: the loss looks at all clips of the batch at once.
 
@@ -77,6 +78,7 @@ class Recipe(ABC):
 
     Options: ClassVar[type[RecipeOptions]]
     stream: ClassVar[int]
+    visits: ClassVar[int] = 1
     known: ClassVar[dict[str, type[Recipe]]] = {}
     sums: bool = False
     pools: bool = False

@@ -348,3 +348,25 @@ def test_a_gpu_gives_what_the_cpu_gives():
             torch.cuda.set_sync_debug_mode("default")
         assert torch.equal(turned, also.cpu())
         assert ((ours - theirs.cpu()).abs() < 1 / 255).float().mean() > 0.99
+
+
+# ---- mirror images ---------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_flips_mirror_clip_and_masks_on_every_path_and_leave_the_other_draws_alone(colour):
+    spec = AugmentSpec(flip_p=0.5)
+    plainly, flipped = aug.draw(16, AugmentSpec(), generator()), aug.draw(16, spec, generator())
+    assert 3 < sum(one.flip for one in flipped) < 13
+    assert [replace(one, flip=False) for one in flipped] == plainly
+    frames = np.stack([scene(seed=k, colour=colour) for k in range(16)])[..., :3 if colour else 1].copy()
+    masks = torch.from_numpy(frames[..., 0] > 120)
+    for path in (lambda draws: aug.augment_frames(torch.from_numpy(frames), masks, draws),
+                 lambda draws: aug.augment_drawn(aug.to_float(torch.from_numpy(frames)), masks, draws)):
+        (still, still_masks), (clip, turned) = path(plainly), path(flipped)
+        for k, one in enumerate(flipped):
+            assert torch.equal(clip[k], still[k].flip(-1) if one.flip else still[k])
+            assert torch.equal(turned[k], still_masks[k].flip(-1) if one.flip else still_masks[k])
+    one = next(k for k, drawn in enumerate(flipped) if drawn.flip)
+    clip, turned = plain.augment_clip(frames[one], masks[one].numpy(), flipped[one])
+    still, still_masks = plain.augment_clip(frames[one], masks[one].numpy(), plainly[one])
+    assert np.array_equal(clip, still[:, :, ::-1]) and np.array_equal(turned, still_masks[..., ::-1])

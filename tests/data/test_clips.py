@@ -186,3 +186,16 @@ def test_a_reaching_window_by_hand():
     assert weights.tolist() == [[0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 0, 0]]
     with pytest.raises(DataError, match="2 frames, reach 1"):
         clips.reaching_windows(5, 2, 1, 1)
+
+
+@pytest.mark.parametrize(("first", "last", "frames", "found"), [
+    (3, 12, 10, [3, 4, 5, 6, 7, 8, 9, 10, 11, 12]), (10, 0, 3, [10, 5, 0]), (0, 5, 3, [0, 2, 5]), (4, 6, 5, [4, 4, 5, 6, 6])])
+def test_frames_from_one_traced_frame_to_the_other(first, last, frames, found):
+    """By hand; 2.5 rounds to the even 2, and an interval shorter than the clip repeats frames."""
+    assert clips.phase_indices(first, last, frames).tolist() == found
+
+
+@pytest.mark.parametrize(("first", "last", "frames"), [(4, 4, 10), (0, 9, 1)])
+def test_one_frame_is_no_way_from_one_to_the_other(first, last, frames):
+    with pytest.raises(DataError, match=f"frames {first} and {last}, F = {frames}"):
+        clips.phase_indices(first, last, frames)

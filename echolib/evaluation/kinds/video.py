@@ -28,7 +28,8 @@ class VideoSpec(EvaluationSpec):
     overlap: bool = Field(False, description="windows that overlap by half: smoother, for twice the work")
 
     tables = ("studies", "beats")
-    bulk = ("frames",)
+    bulk = ("frames", "areas")
+    compact = ("areas",)
 
     @property
     def label(self) -> str:
@@ -48,7 +49,7 @@ class VideoSpec(EvaluationSpec):
         frames = pd.concat(inputs.shown(found, len(names)), ignore_index=True)
         studies = study_table(frames, store).merge(study_measures(frames, store), on="study", validate="one_to_one")
         tables = {"studies": studies, "beats": beat_table(frames, store)}
-        return Computed(tables, len(studies), len(frames), unit, {"frames": frames})
+        return Computed(tables, len(studies), len(frames), unit, {"frames": frames, "areas": areas_of(frames)})
 
     def pictures(self, inputs: Inputs, cases: list[Case]) -> dict[Case, Picture]:
         """Frames with the outlines of the run."""
@@ -73,6 +74,12 @@ class VideoSpec(EvaluationSpec):
             return 0.0
         count = studies if self.studies is None else min(self.studies, studies)
         return count * frames * (2 if self.overlap and self.run.clip.frames > 1 else 1)
+
+
+def areas_of(frames: pd.DataFrame) -> pd.DataFrame:
+    """The area curves alone: study, frame, area_px, exact_area_px (float32, NaN on real data)."""
+    table = frames[["study", "frame", "area_px", "exact_area_px"]]
+    return table.astype({"frame": "int32", "area_px": "float32", "exact_area_px": "float32"})
 
 
 def grey(frame: np.ndarray) -> np.ndarray:

@@ -12,13 +12,14 @@ from IPython.display import HTML
 from echolib import published
 from echolib.config import Profile
 from echolib.evaluation.agreement import Agreement, agreement
-from echolib.ledger.evaluations import CODE, Evaluation, EvaluationSpec, require
+from echolib.evaluation.kinds.video import VideoSpec
+from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
-from echolib.ledger.provenance import code_fingerprint
-from echolib.pages.scorecard import origin_items
-from echolib.pages.static import html_table
-from echolib.papers.simlvseg.experiments import TABLE1
-from echolib.papers.simlvseg.figure9_windows import on_videos
+from echolib.pages.experiment import Experiment, Needs, Options
+from echolib.pages.html import html_table
+from echolib.papers.simlvseg.table1 import ROWS, TABLE1
+from echolib.papers.simlvseg.tables import label_of, pooled
+from echolib.papers.simlvseg.videos import on_videos
 
 #: The row without a network: what is left of the error when every mask is exact.
 CEILING = "exact masks"
@@ -37,31 +38,20 @@ class Results:
         return [e for part in (self.main, self.arrhythmia) for group in part.values() for e in group]
 
 
-def label_of(published_name: str) -> str:
-    """A row's name on this page: Table 1 names the frame-wise network after the data set it was made for."""
-    return "DeepLabV3" if published_name == "EchoNet-Dynamic" else published_name
-
-
-def needed(profile: Profile) -> tuple[dict[str, list[EvaluationSpec]], dict[str, list[EvaluationSpec]]]:
+def needed(profile: Profile) -> tuple[dict[str, list[VideoSpec]], dict[str, list[VideoSpec]]]:
     """Specifications by row of the test split and of the arrhythmia cohort; the exact masks come first where there are any."""
-    runs = {label_of(row.published): TABLE1.runs(profile)[row.published] for row in TABLE1.rows}
+    runs = {label_of(row.published): TABLE1.runs(profile)[row.published] for row in ROWS}
     cohorts = []
     for data, studies in ((profile.echonet, profile.probe.videos), (profile.probe_data("arrhythmia"), None)):
-        part = {CEILING: [EvaluationSpec(run=None, data=data, studies=studies)]} if data.phantom is not None else {}
+        part = {CEILING: [VideoSpec(run=None, data=data, studies=studies)]} if data.phantom is not None else {}
         cohorts.append(part | {name: on_videos(specs, data, studies) for name, specs in runs.items()})
     return cohorts[0], cohorts[1]
 
 
 def load(ledger: Ledger) -> Results:
     """All evaluations of the page, computed where they are missing."""
-    return Results(*({name: require(ledger, specs) for name, specs in part.items()}
+    return Results(*({name: ledger.evaluate(specs) for name, specs in part.items()}
                      for part in needed(ledger.workspace.profile)))
-
-
-def pooled(group: list[Evaluation], table: str) -> pd.DataFrame:
-    """The ``studies`` or ``beats`` of every seed, one under the other."""
-    return pd.concat([getattr(e, table).assign(seed=e.record.spec.run.seed if e.record.spec.run else 0) for e in group],
-                     ignore_index=True)
 
 
 def ef_table(results: Results, resamples: int) -> HTML:
@@ -111,20 +101,6 @@ def published_html() -> HTML:
     return HTML(html_table(caption, ("Method", "r", "|Bias|, points", "sd, points"), rows))
 
 
-def evaluations_html(evaluations: list[Evaluation], profile: str) -> HTML:
-    """The footer: which evaluations, of which runs, on what, with which code."""
-    records = [e.record for e in evaluations]
-    packages = ("echolib", "numpy", "python", "scipy", "torch")
-    items = {"Profile": profile, "Evaluations": ", ".join(f"{r.key} ({r.spec.label})" for r in records),
-             "Runs": ", ".join(sorted({r.spec.run.key for r in records if r.spec.run})),
-             "Seeds": ", ".join(str(s) for s in sorted({r.spec.run.seed for r in records if r.spec.run})),
-             "Frames": f"{sum(r.frames for r in records)} in {sum(r.studies for r in records)} videos, all networks together",
-             **origin_items([r.provenance for r in records], code_fingerprint(CODE[records[0].spec.kind]), packages),
-             "Wall time": f"{sum(r.provenance.wall_seconds for r in records):.0f} s, training not counted"}
-    body = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd>" for k, v in items.items())
-    return HTML(f'<details class="echo-provenance"><summary>Where these numbers come from</summary><dl>{body}</dl></details>')
-
-
 def _agreed(ef: Agreement | None) -> tuple[str, str, str, str]:
     if ef is None:
         return ("–",) * 4
@@ -138,3 +114,16 @@ def _number(value: float, decimals: int) -> str:
 
 def _none_found(studies: pd.DataFrame) -> str:
     return f"{int((studies.beats == 0).sum())}"
+
+
+def _more(profile: Profile, options: Options) -> Needs:
+    """Both cohorts; of one arrhythmic evaluation single beats are drawn."""
+    main, arrhythmia = needed(profile)
+    specs = [s for cohort in (main, arrhythmia) for group in cohort.values() for s in group]
+    return Needs(tuple(s.run for s in specs if s.run is not None), tuple(specs), bulk=(arrhythmia["SimLVSeg-3D"][0],))
+
+
+EJECTION = Experiment(id="ejection_fraction", number="EF", title="Ejection fraction", place=1, notebook="ejection_fraction",
+                      more=_more)
+
+PAGES = (EJECTION,)

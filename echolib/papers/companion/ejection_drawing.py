@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from echolib.evaluation.agreement import agreement
 from echolib.evaluation.beats import exact_beats, measure_beats
-from echolib.papers.companion.ejection import CEILING, Results, pooled
+from echolib.papers.companion.ejection import CEILING, Results
+from echolib.papers.simlvseg.tables import pooled
 from echolib.plots import COLOURS
 
 

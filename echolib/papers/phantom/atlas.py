@@ -13,9 +13,12 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 
 from echolib import plots, published
+from echolib.config.profile import Profile
 from echolib.data.store import ClipStore
 from echolib.data.truth import read_truth
-from echolib.pages.static import html_table
+from echolib.evaluation.kinds.threshold import ThresholdSpec
+from echolib.pages.experiment import Experiment, Needs, Options
+from echolib.pages.html import html_table
 from echolib.phantom.clip import SimulatedClip
 from echolib.phantom.presets import ClipParameters
 from echolib.plots import COLOURS
@@ -100,3 +103,14 @@ def area_curve_figure(clips: Sequence[SimulatedClip], measured: Sequence[float])
     axis.set(xlabel="part of the RR interval since end-systole", ylabel="relative LV area")
     axis.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _more(profile: Profile, options: Options) -> Needs:
+    """What a program without training reaches."""
+    return Needs(evaluations=(ThresholdSpec(data=profile.echonet),) if profile.echonet.phantom is not None else ())
+
+
+ATLAS = Experiment(id="phantom_atlas", number="Atlas", title="The phantom atlas", place=1, notebook="phantom_atlas", more=_more,
+                   phantoms=True)
+
+PAGES = (ATLAS,)

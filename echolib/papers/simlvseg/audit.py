@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from echolib.config import ModelName, Profile, RunSpec
+from echolib.config import Profile, RunSpec
+from echolib.pages.experiment import Experiment, Needs, Options
+from echolib.papers.simlvseg.runs import segment_run
+from echolib.papers.simlvseg.table1 import TABLE1
 
 
 @dataclass(frozen=True)
@@ -23,23 +26,23 @@ class Difference:
     """
 
     row: int
-    model: ModelName
+    model: str
     what: str
     options: tuple[str, ...]
 
 
 DIFFERENCES: tuple[Difference, ...] = (
-    Difference(3, "unet3d", "one Dice over the batch", ("segment.loss",)),
+    Difference(3, "unet3d", "one Dice over the batch", ("segment.recipe.loss",)),
     Difference(4, "unet3d", "optimisers and their schedule", ("pretrain.train.optimiser", "segment.train.optimiser")),
-    Difference(6, "unet3d", "first channel reconstructed", ("pretrain.masking.target",)),
-    Difference(7, "si_uniformer_s", "ratio counts frames kept", ("pretrain.masking.counts",)),
+    Difference(6, "unet3d", "first channel reconstructed", ("pretrain.recipe.target",)),
+    Difference(7, "si_uniformer_s", "ratio counts frames kept", ("pretrain.recipe.counts",)),
     Difference(8, "unet3d", "jitter and CLAHE half the time", ("pretrain.train.augment", "segment.train.augment")),
 )
 #: Network -> its name on the page.
-NETWORKS: dict[ModelName, str] = {"unet3d": "3D U-Net", "si_uniformer_s": "SI UniFormer-S"}
+NETWORKS: dict[str, str] = {"unet3d": "3D U-Net", "si_uniformer_s": "SI UniFormer-S"}
 
 
-def paper_name(model: ModelName) -> str:
+def paper_name(model: str) -> str:
     """The group of a network's runs by the text."""
     return f"{NETWORKS[model]}, as in the text"
 
@@ -61,9 +64,9 @@ def comparisons(profile: Profile) -> dict[str, tuple[Difference, ...]]:
     return {row_name(rows): rows for rows in sets}
 
 
-def paper_run(profile: Profile, model: ModelName, seed: int) -> RunSpec:
+def paper_run(profile: Profile, model: str, seed: int) -> RunSpec:
     """The run by the text, pre-trained, on the schedule of the ablations."""
-    return profile.segment_run(model, seed=seed, pretrained=True, ablation=True)
+    return segment_run(profile, model, seed=seed, pretrained=True, ablation=True)
 
 
 def switched_run(profile: Profile, rows: tuple[Difference, ...], seed: int) -> RunSpec:
@@ -75,20 +78,20 @@ def switched_run(profile: Profile, rows: tuple[Difference, ...], seed: int) -> R
     if len({d.model for d in rows}) != 1:
         raise ValueError(f"rows {', '.join(str(d.row) for d in rows)} are shown by several networks; one run has one network")
     paper = paper_run(profile, rows[0].model, seed)
-    released = profile.segment_run(rows[0].model, seed=seed, pretrained=True, ablation=True, protocol="released")
+    released = segment_run(profile, rows[0].model, seed=seed, pretrained=True, ablation=True, protocol="released")
     spec = paper.model_dump()
     for option in (o for d in rows for o in d.options):
         stage, *path = option.split(".")
         source, target = released.model_dump(), spec
         if stage == "pretrain":
-            source, target = source["init"], target["init"]
+            source, target = source["parents"]["init"], target["parents"]["init"]
         for name in path[:-1]:
             source, target = source[name], target[name]
         target[path[-1]] = source[path[-1]]
     return RunSpec.model_validate(spec)
 
 
-def groups(profile: Profile, seed: int) -> dict[str, RunSpec]:
+def groups(profile: Profile, seed: int, options: Options) -> dict[str, RunSpec]:
     """One seed's runs by group: the paper's run of each network that is needed, and every comparison."""
     wanted = comparisons(profile)
     models = dict.fromkeys(rows[0].model for rows in wanted.values())
@@ -101,8 +104,9 @@ def changes(paper: RunSpec, switched: RunSpec) -> list[str]:
     def leaves(tree: dict, stage: str, above: str = "") -> dict[str, object]:
         out: dict[str, object] = {}
         for name, value in tree.items():
-            if name == "init" and isinstance(value, dict):
-                out |= leaves(value, "stage 1")
+            if name == "parents":
+                for parent in value.values():
+                    out |= leaves(parent, "stage 1")
             elif isinstance(value, dict):
                 out |= leaves(value, stage, name)
             else:
@@ -111,3 +115,15 @@ def changes(paper: RunSpec, switched: RunSpec) -> list[str]:
 
     a, b = (leaves(spec.model_dump(mode="json"), "stage 2") for spec in (paper, switched))
     return [f"{name}: {a.get(name)} → {b.get(name)}" for name in {**a, **b} if a.get(name) != b.get(name)]
+
+
+def _more(profile: Profile, options: Options) -> Needs:
+    """Rows 1 and 2 read Table 1's records again."""
+    return Needs(tuple(spec for group in TABLE1.runs(profile).values() for spec in group))
+
+
+#: Switches of the two protocols, one at a time. The paper prints nothing of it; rows 1 and 2 re-read the runs of Table 1.
+AUDIT = Experiment(id="simlvseg_audit", number="Audit", title="What the released program's differences do", place=2,
+                   notebook="simlvseg_audit", groups=groups, more=_more, prose=("book/audit",))
+
+PAGES = (AUDIT,)

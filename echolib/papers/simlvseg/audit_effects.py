@@ -1,7 +1,7 @@
 """What the differences between the paper and its program do to the Dice and to its interval (rows of ``book/audit.md``).
 
 Rows 1 and 2 change how a finished run is scored: every record holds both readings, so they are re-read from the runs of
-Table 1. Rows 3, 4, 6, 7 and 8 change the training: ``audit_runs`` switches one at a time, and the effect is the difference of
+Table 1. Rows 3, 4, 6, 7 and 8 change the training: ``audit`` switches one at a time, and the effect is the difference of
 Dice between the switched and the paper's run, paired over seeds and patients.
 """
 
@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from echolib.ledger.ledger import Ledger, Record
+from echolib.ledger.ledger import Ledger
+from echolib.ledger.records import Record
+from echolib.pages.estimates import cube, resample
+from echolib.pages.html import html_table
 from echolib.pages.scorecard import chip
-from echolib.pages.static import html_table
 from echolib.pages.verdict import MIN_SEEDS, Verdict, order_verdict
-from echolib.papers.simlvseg.ablations import cube, resample
-from echolib.papers.simlvseg.audit_runs import NETWORKS, changes, comparisons, paper_name
-from echolib.papers.simlvseg.experiments import AUDIT, TABLE1
+from echolib.papers.simlvseg.audit import AUDIT, NETWORKS, changes, comparisons, paper_name
+from echolib.papers.simlvseg.table1 import TABLE1
 from echolib.plots import COLOURS
 
 #: Status of "the switched run scores above the paper's" -> the verdict in words, where the profile may decide at all.
@@ -138,7 +139,7 @@ def effect_verdict(switched: list[pd.DataFrame], paper: list[pd.DataFrame], *, q
 
 
 def effects(ledger: Ledger) -> pd.DataFrame:
-    """Every comparison of ``audit_runs``: columns of :func:`differences` and ``network``, ``switched``, ``status``, ``why``."""
+    """Every comparison of ``audit``: columns of :func:`differences` and ``network``, ``switched``, ``status``, ``why``."""
     profile = ledger.workspace.profile
     runs, wanted = AUDIT.runs(profile), comparisons(profile)
     parts = []

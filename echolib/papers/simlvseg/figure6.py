@@ -12,24 +12,58 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
+from pydantic import field_validator
 
 from echolib.config import Profile
 from echolib.evaluation.bootstrap import paired_test
-from echolib.ledger.evaluations import Evaluation, EvaluationSpec, require
-from echolib.ledger.examples import Picture
+from echolib.evaluation.evaluation import Picture
+from echolib.evaluation.kinds.video import VideoSpec
+from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.examples import require as require_examples
 from echolib.ledger.ledger import Ledger
-from echolib.pages.static import html_table
-from echolib.papers.companion.ejection import label_of, pooled
-from echolib.papers.simlvseg.ablations import cube, estimate
-from echolib.papers.simlvseg.experiments import CHALLENGES, FRAMEWISE, TABLE1, on_preset
-from echolib.papers.simlvseg.figure9_windows import on_videos
+from echolib.pages.estimates import cube, estimate
+from echolib.pages.experiment import Claim, Experiment, Measure, Options
+from echolib.pages.html import html_table
+from echolib.papers.simlvseg.table1 import TABLE1
+from echolib.papers.simlvseg.tables import label_of, pooled
+from echolib.papers.simlvseg.videos import on_videos
 
 #: The network whose worst cases are shown, beside those of the frame-wise one.
 OURS = "SimLVSeg-3D"
 #: The profile's own test videos, to see what a challenge costs; only phantoms have exact masks on every frame.
 ORDINARY = "ordinary clips"
 Presets = dict[str, dict[str, list[Evaluation]]]
+#: The frame-wise network that the paper's figures set against SimLVSeg.
+FRAMEWISE = "nnU-Net"
+#: Presets of the phantom that stand for the challenging cases of Figure 6 -> their names in words, in the figure's order.
+CHALLENGES = {"foreshortening": "foreshortening", "poor_quality": "poor image quality", "effusion": "effusion",
+              "arrhythmia": "arrhythmia"}
+#: Mean Dice over all frames of a video, against exact masks.
+VIDEO_DICE = Measure("dice", "Dice points", factor=100.0)
+
+
+class Figure6Options(Options):
+    """Which kinds of challenging clips are probed: presets of the phantom."""
+
+    presets: tuple[str, ...] | None = None
+
+    @field_validator("presets")
+    @classmethod
+    def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        unknown = [name for name in value or () if name not in CHALLENGES]
+        if unknown:
+            raise ValueError(f"no challenging case {unknown[0]!r}; expected some of {', '.join(CHALLENGES)}")
+        return value
+
+
+def presets_of(options: Options) -> tuple[str, ...]:
+    """The presets that are probed."""
+    return tuple(CHALLENGES) if options.presets is None else options.presets
+
+
+def on_preset(network: str, preset: str) -> str:
+    """The group name of a network on a preset, such as ``nnU-Net on effusion``."""
+    return f"{network} on {CHALLENGES.get(preset, preset)}"
 
 
 @dataclass(frozen=True)
@@ -58,20 +92,20 @@ def networks(profile: Profile) -> dict[str, list]:
     return {label_of(row.published): runs[row.published] for row in TABLE1.rows}
 
 
-def needed(profile: Profile) -> dict[str, list[EvaluationSpec]]:
-    """Evaluations by :func:`echolib.papers.simlvseg.experiments.on_preset`, one a seed; ordinary clips first, on phantoms."""
+def needed(profile: Profile, options: Options) -> dict[str, list[VideoSpec]]:
+    """Evaluations by :func:`on_preset`, one a seed; ordinary clips first, on phantoms."""
     cohorts = [(ORDINARY, profile.echonet, profile.probe.videos)] if profile.echonet.phantom is not None else []
-    cohorts += [(preset, profile.probe_data(preset), None) for preset in CHALLENGES]
+    cohorts += [(preset, profile.probe_data(preset), None) for preset in presets_of(options)]
     return {on_preset(name, preset): on_videos(specs, data, studies)
             for preset, data, studies in cohorts for name, specs in networks(profile).items()}
 
 
-def load(ledger: Ledger) -> Presets:
+def load(ledger: Ledger, options: Options) -> Presets:
     """All evaluations of the page by preset and network, computed where they are missing."""
     profile = ledger.workspace.profile
-    specs = needed(profile)
-    return {preset: {name: require(ledger, specs[on_preset(name, preset)]) for name in networks(profile)}
-            for preset in (ORDINARY, *CHALLENGES) if on_preset(OURS, preset) in specs}
+    specs = needed(profile, options)
+    return {preset: {name: ledger.evaluate(specs[on_preset(name, preset)]) for name in networks(profile)}
+            for preset in (ORDINARY, *presets_of(options)) if on_preset(OURS, preset) in specs}
 
 
 def dice_table(presets: Presets, resamples: int) -> pd.DataFrame:
@@ -111,7 +145,7 @@ def worst_cases(presets: Presets, shown: tuple[str, str] = (OURS, FRAMEWISE)) ->
     Of equal videos the first by seed and name is taken; the frame is the one with that network's lowest Dice.
     """
     out = []
-    for preset in CHALLENGES:
+    for preset in (name for name in presets if name in CHALLENGES):
         groups = presets[preset]
         for worst in shown:
             tables = [e.studies.sort_values("study").reset_index(drop=True) for e in groups[worst]]
@@ -168,3 +202,13 @@ def paired_html(table: pd.DataFrame) -> HTML:
     caption = ("Differences in Dice points on the same videos, each the mean of its seeds; paired Wilcoxon test over patients, "
                "not corrected for their number")
     return HTML(html_table(caption, ("Clips", *map(html.escape, pairs), "Patients"), rows, "echo-claims"))
+
+
+FIGURE6 = Experiment(
+    id="simlvseg_figure6", number="Figure 6", place=4, title="Challenging cases", notebook="simlvseg_figure6",
+    options=Figure6Options(), evaluations_of=needed,
+    claims=tuple(Claim(f"SimLVSeg-3D scores above the frame-wise network on {words}", on_preset(OURS, preset),
+                       on_preset(FRAMEWISE, preset), measure=VIDEO_DICE) for preset, words in CHALLENGES.items()),
+)
+
+PAGES = (FIGURE6,)

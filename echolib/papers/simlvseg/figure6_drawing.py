@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from echolib.evaluation.evaluation import Picture
 from echolib.evaluation.metrics import dice
-from echolib.ledger.examples import Picture
 from echolib.papers.simlvseg.figure6 import OURS, Case, Presets, words
 from echolib.papers.simlvseg.figure9_drawing import outlined
 from echolib.plots import COLOURS

@@ -4,51 +4,98 @@ from __future__ import annotations
 
 import html
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
+from pydantic import Field
 
 from echolib.config import Profile
 from echolib.errors import DataError
 from echolib.evaluation.bootstrap import paired_test, patient_interval
-from echolib.ledger.evaluations import Evaluation, EvaluationSpec, require
-from echolib.ledger.examples import Case
+from echolib.evaluation.consistency import FLICKER_HZ
+from echolib.evaluation.evaluation import Case
+from echolib.evaluation.kinds.video import VideoSpec
+from echolib.evaluation.whole_video import flicker
+from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
-from echolib.pages.static import html_table
-from echolib.papers.companion.ejection import label_of, pooled
-from echolib.papers.simlvseg.experiments import FRAMEWISE, TABLE1
-from echolib.papers.simlvseg.figure9_windows import on_videos
+from echolib.pages.experiment import Claim, Experiment, Measure, Needs, Options
+from echolib.pages.html import html_table
+from echolib.papers.simlvseg import windows
+from echolib.papers.simlvseg.figure6 import FRAMEWISE
+from echolib.papers.simlvseg.table1 import TABLE1, UNTRAINED
+from echolib.papers.simlvseg.tables import label_of, pooled
+from echolib.papers.simlvseg.videos import on_videos
 
 #: The three networks of the paper's figure, in its order.
-DRAWN = (FRAMEWISE, "SimLVSeg-3D, no pre-training", "SimLVSeg-3D")
+DRAWN = (FRAMEWISE, UNTRAINED, "SimLVSeg-3D")
 #: Frames that are shown of the chosen clip.
 SHOWN = 5
 #: Column of the studies -> (heading, unit). Flicker is shown as an rms, the square root of the energy.
 MEASURES = {"flicker": ("Flicker, % of the mean area", "%"), "area_rmse": ("Error of the area, % of the ED area", "%"),
             "slope_rmse": ("Error of its slope, % of the ED area per second", "%/s")}
 Groups = dict[str, list[Evaluation]]
+#: Energy of the area curve above the heart beat's frequencies, see ``evaluation.consistency``.
+FLICKER = Measure("flicker", "dB less high-frequency energy", decibels=True, less=True)
 
 
-def needed(profile: Profile) -> dict[str, list[EvaluationSpec]]:
+class Figure9Options(Options):
+    """The study that is drawn (by its name in the test split), and the frequency above which an area curve is flicker, in Hz."""
+
+    study: str | None = None
+    cutoff_hz: float | None = Field(None, gt=0, le=25)
+
+
+def cutoff_of(options: Options) -> float:
+    """The frequency above which an area curve is flicker, Hz."""
+    return options.cutoff_hz or FLICKER_HZ
+
+
+def needed(profile: Profile, options: Options) -> dict[str, list[VideoSpec]]:
     """Evaluations by network, one a seed: the test videos that the page on the ejection fraction takes as well."""
     runs = {label_of(name): specs for name, specs in TABLE1.runs(profile).items()}
     order = [*(n for n in runs if n not in DRAWN), *DRAWN]
     return {name: on_videos(runs[name], profile.echonet, profile.probe.videos) for name in order}
 
 
-def load(ledger: Ledger) -> Groups:
-    """All evaluations of the page, computed where they are missing."""
-    return {name: require(ledger, specs) for name, specs in needed(ledger.workspace.profile).items()}
+def load(ledger: Ledger, options: Options) -> Groups:
+    """All evaluations of the page, computed where they are missing, with flicker above the options' frequency."""
+    cutoff = cutoff_of(options)
+    return {name: [one if cutoff == FLICKER_HZ else above(one, cutoff) for one in ledger.evaluate(specs)]
+            for name, specs in needed(ledger.workspace.profile, options).items()}
 
 
-def choose(groups: Groups) -> str:
-    """The study to look at: of the quarter whose mitral valve is least clear, the one on which the frame-wise network flickers
-    most (over all seeds). The clearness is measured on the image and the tracing; SimLVSeg has no say.
+def above(evaluation: Evaluation, cutoff_hz: float) -> Evaluation:
+    """The evaluation with the flicker of its area curves above another frequency; nothing is segmented again.
 
     Raises:
-        DataError: no study has a valve contrast.
+        RecordError: it was committed without its area curves.
     """
+    curves = dict(tuple(evaluation.bulk("areas").groupby("study")))
+    studies = evaluation.studies.copy()
+    for column, area in (("flicker", "area_px"), ("exact_flicker", "exact_area_px")):
+        studies[column] = [_flicker(curves[s][area], rate, cutoff_hz) for s, rate in zip(studies.study, studies.fps, strict=True)]
+    return replace(evaluation, tables=evaluation.tables | {"studies": studies})
+
+
+def _flicker(area: pd.Series, fps: float, cutoff_hz: float) -> float:
+    return flicker(area.to_numpy(float), float(fps), cutoff_hz) if area.notna().all() else np.nan
+
+
+def choose(groups: Groups, asked: str | None = None) -> str:
+    """The study to look at: the one that was asked for, else, of the quarter whose mitral valve is least clear, the one on which
+    the frame-wise network flickers most (over all seeds). The clearness is measured on the image and the tracing; SimLVSeg has
+    no say.
+
+    Raises:
+        DataError: no study has a valve contrast, or none has the name that was asked for.
+    """
+    if asked is not None:
+        names = sorted(groups[FRAMEWISE][0].studies.study)
+        if asked not in names:
+            raise DataError("no such study among the test videos", value=asked, expected=f"one of {', '.join(names[:6])}, ...")
+        return asked
     table = pooled(groups[FRAMEWISE], "studies").groupby("study")[["valve_contrast", "flicker"]].mean()
     known = table.valve_contrast.dropna().sort_values(kind="stable")
     if known.empty:
@@ -181,3 +228,20 @@ def paired_html(table: pd.DataFrame, ours: str = "SimLVSeg-3D") -> HTML:
 
 def _cell(row: pd.Series) -> str:
     return "–" if not np.isfinite(row.value) else f"{row.value:.2f} <small>({row.low:.2f}–{row.high:.2f})</small>"
+
+
+def _more(profile: Profile, options: Options) -> Needs:
+    """The same network with its windows laid in another way."""
+    return Needs(evaluations=tuple(spec for group in windows.needed(profile).values() for spec in group))
+
+
+FIGURE9 = Experiment(
+    id="simlvseg_figure9", number="Figure 9", place=7, title="Temporal consistency", notebook="simlvseg_figure9",
+    options=Figure9Options(), evaluations_of=needed, more=_more,
+    claims=(
+        Claim("Pre-training lowers the high-frequency energy of the area curve", "SimLVSeg-3D", UNTRAINED, measure=FLICKER),
+        Claim("SimLVSeg-3D gives a smoother area curve than the frame-wise network", "SimLVSeg-3D", FRAMEWISE, measure=FLICKER),
+    ),
+)
+
+PAGES = (FIGURE9,)

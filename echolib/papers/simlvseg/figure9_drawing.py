@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from echolib.evaluation.consistency import FLICKER_HZ, area_spectrum
-from echolib.ledger.examples import Examples, Picture
-from echolib.papers.companion.ejection import pooled
+from echolib.evaluation.evaluation import Picture
+from echolib.ledger.examples import Examples
 from echolib.papers.simlvseg.figure9 import DRAWN, MEASURES, Groups, score, shown
+from echolib.papers.simlvseg.tables import pooled
 from echolib.plots import COLOURS, overlay
 
 #: Okabe-Ito, by network; the exact curve is black.

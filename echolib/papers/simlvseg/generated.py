@@ -1,16 +1,16 @@
-"""Parts of the book's prose pages that follow from the package alone: published tables, and the protocols' options."""
+"""Parts of the Markdown pages that follow from the package alone: the published Table 1, the protocols' options, the profiles."""
 
 from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from echolib import published
 from echolib.config import Profile, load_profile, switches
+from echolib.pages.html import table
 
 #: Field of ``echolib.config.Switches`` -> (audit row, what it decides).
 SWITCHES = {
@@ -25,7 +25,7 @@ SWITCHES = {
 }
 
 
-def static_pages(profiles: Path) -> dict[str, str]:
+def generated(profiles: Path) -> dict[str, str]:
     """Generated parts by file name; pages include them from ``generated/``.
 
     Args:
@@ -85,28 +85,6 @@ def published_table1() -> str:
     head = ("Method", "Dice, all", "Dice, ES", "Dice, ED", "GFLOPs per frame", "Parameters, M")
     return table("Table 1 of the paper, as published: Dice in % on EchoNet-Dynamic’s test split, 95 % interval as printed",
                  head, rows)
-
-
-def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """:func:`html_table` as a MyST raw block."""
-    return f"````{{raw}} html\n{html_table(caption, head, rows)}\n````\n"
-
-
-def html_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "echo-table") -> str:
-    """A table that scrolls sideways on a narrow screen.
-
-    Args:
-        caption: plain text, also its accessible name.
-        head: HTML of the column headings.
-        rows: HTML of the cells; the first cell of each row is its heading.
-        kind: CSS class.
-    """
-    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "".join(f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
-                   for first, *rest in rows)
-    label = html.escape(caption, quote=True)
-    return (f'<div class="echo-scroll" tabindex="0" role="region" aria-label="{label}"><table class="{kind}">'
-            f"<caption>{html.escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>")
 
 
 def _number(value: float) -> str:

@@ -23,11 +23,13 @@ from echolib.config import ECHONET_STD, RunSpec
 from echolib.data.augment import denormalise
 from echolib.data.store import ClipStore
 from echolib.evaluation.bootstrap import patient_interval
-from echolib.losses import SEGMENTATION, select_traced
+from echolib.losses.simlvseg import SEGMENTATION, select_traced
 from echolib.models.super_image import cut, grid_side, lay
-from echolib.pages.static import html_table
+from echolib.pages.html import html_table
 from echolib.plots import COLOURS, overlay
 from echolib.training.batches import Batch, ClipBatches
+from echolib.training.recipes.reconstruct import MaskedBatches
+from echolib.training.recipes.segment import TracedBatches
 
 #: Frames of a clip shown side by side; more would be too small to see.
 SHOWN = 8
@@ -36,12 +38,17 @@ SHOWN = 8
 def plain_batches(store: ClipStore, split: str, spec: RunSpec, count: int) -> list[Batch]:
     """The first ``count`` clips of a split, one in a batch, as the run's own batches choose and mask them, not augmented."""
     train = spec.train.model_copy(update={"augment": None, "batch": 1, "steps": count})
-    return list(ClipBatches(store, split, spec.model_copy(update={"train": train})).epoch(0, torch.device("cpu")))
+    return list(batches_of(store, split, spec.model_copy(update={"train": train})).epoch(0, torch.device("cpu")))
+
+
+def batches_of(store: ClipStore, split: str, spec: RunSpec) -> ClipBatches:
+    """What a step of a run of either stage sees, on any split."""
+    return (MaskedBatches if spec.recipe.kind == "reconstruct" else TracedBatches)(store, split, spec)
 
 
 def training_batch(store: ClipStore, spec: RunSpec) -> Batch:
     """The first batch that a run of stage 2 trains on, or would on a sample of its cohort, augmented."""
-    return next(iter(ClipBatches(store, "train", spec).epoch(0, torch.device("cpu"))))
+    return next(iter(batches_of(store, "train", spec).epoch(0, torch.device("cpu"))))
 
 
 # -- stage 1: temporal masking -----------------------------------------------------------------------------------------

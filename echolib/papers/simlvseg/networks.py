@@ -15,7 +15,7 @@ from torch import nn
 from echolib.evaluation.complexity import operations
 from echolib.models import count_parameters
 from echolib.models.framewise import Wrapped2D
-from echolib.pages.static import html_table
+from echolib.pages.html import html_table
 from echolib.plots import COLOURS
 
 #: Parts that are opened to show what is inside.

@@ -40,7 +40,8 @@ def segment_run(profile: Profile, model: str, *, seed: int, pretrained: bool = F
     if pretrained:
         recipe = Reconstruct(ratio=mask_ratio, counts=option.si_counts if model.startswith("si_") else "masked",
                              target=option.reconstruct)
-        parents["init"] = RunSpec(recipe=recipe, train=stage(stages.pretrain, option.pretrain_optimiser, option.augment), **common)
+        train = stage(stages.pretrain, option.pretrain_optimiser, option.augment)
+        parents["init"] = RunSpec(recipe=recipe, train=train, **common)
     if model == "deeplabv3_r50":  # EchoNet-Dynamic's own recipe: BCE summed, SGD, no augmentation
         sgd = OptimiserSpec(name="sgd", lr=1e-5, momentum=0.9, weight_decay=0.0)
         return RunSpec(recipe=Segment(loss="bce_sum", validation=option.mean_dice), train=stage(profile.framewise, sgd, None),

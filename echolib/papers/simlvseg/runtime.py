@@ -26,12 +26,15 @@ from echolib import models, published
 from echolib.evaluation.complexity import hardware, time_per_frame
 from echolib.files import locked, write_json
 from echolib.hardware import cores
+from echolib.ledger.code import code_fingerprint
 from echolib.ledger.counts import PAPER_FRAMES
-from echolib.ledger.provenance import code_fingerprint, collect, short, versions
+from echolib.ledger.ledger import Ledger
+from echolib.ledger.provenance import collect, short, versions
 from echolib.ledger.workspace import Workspace
+from echolib.pages.experiment import Experiment, Options
+from echolib.pages.html import html_table
 from echolib.pages.scorecard import Cell, chip, claims_html
 from echolib.pages.speed import FOLDER, read_result
-from echolib.pages.static import html_table
 from echolib.pages.verdict import Verdict
 from echolib.plots import COLOURS
 
@@ -111,14 +114,14 @@ def fitting_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def measured_cells(workspace: Workspace) -> pd.DataFrame:
+def measured_cells(ledger: Ledger, options: Options) -> pd.DataFrame:
     """:func:`cells` from the page's own measurement, for the scorecard."""
-    return cells(_own(workspace))
+    return cells(_own(ledger.workspace))
 
 
-def judged_claims(workspace: Workspace) -> pd.DataFrame:
+def judged_claims(ledger: Ledger, options: Options) -> pd.DataFrame:
     """:func:`claims` from the page's own measurement, for the scorecard."""
-    return claims(_own(workspace))
+    return claims(_own(ledger.workspace))
 
 
 def _own(workspace: Workspace) -> list[Timing]:
@@ -245,3 +248,9 @@ def _interval(t: Timing) -> tuple[float, float]:
         return math.nan, math.nan
     half = float(student.ppf(0.975, t.runs - 1)) * t.sd / math.sqrt(t.runs)
     return t.mean - half, t.mean + half
+
+
+RUN_TIME = Experiment(id="simlvseg_runtime", number="Run time", title="time per frame", place=10, published="simlvseg_runtime",
+                      notebook="simlvseg_runtime", measure=measured_cells, judge=judged_claims, timed=True)
+
+PAGES = (RUN_TIME,)

@@ -1,4 +1,4 @@
-"""The figures of the notebooks, drawn from records and scores: notebooks only call these."""
+"""Figures of the page on Table 1 and Figure 5."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from echolib.config import Profile, RunSpec, load_profile
+from echolib.config import RunSpec, load_profile
 from echolib.evaluation.inference import segment_video
 from echolib.ledger import examples
 from echolib.ledger.committed import Shelf
-from echolib.ledger.evaluations import EvaluationSpec, require
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.records import Record, parse_record
-from echolib.pages.entries import Experiment
+from echolib.pages.experiment import Experiment
 from echolib.pages.scorecard import over_seeds
-from echolib.papers.simlvseg.figure9_windows import on_videos
+from echolib.papers.simlvseg.videos import on_test_videos
 from echolib.plots import COLOURS, contact_sheet, intervals, overlay
 
 
-def kept_elsewhere(experiment: Experiment, ledger: Ledger, shown: Iterable[Record]) -> tuple[str, dict[str, list[Record]]]:
-    """Records of a table that are kept in ``results/`` and are not among those shown, to stand beside them.
+def committed_elsewhere(experiment: Experiment, ledger: Ledger, shown: Iterable[Record]) -> tuple[str, dict[str, list[Record]]]:
+    """Committed records of a table that are not among those shown, to stand beside them.
 
     Only profiles count that read data of the same kind, phantoms or the real set: the one being shown (when this machine has
     computed its runs itself), else the first by name that has any.
@@ -34,7 +33,7 @@ def kept_elsewhere(experiment: Experiment, ledger: Ledger, shown: Iterable[Recor
         the profile's name ("" for none) and its records by group.
 
     Raises:
-        RecordError: a kept record is damaged.
+        RecordError: a committed record is damaged.
     """
     workspace, seen = ledger.workspace, list(shown)
     names = sorted((p.stem for p in (workspace.root / "profiles").glob("*.yml")), key=lambda n: (n != workspace.profile.name, n))
@@ -57,9 +56,9 @@ def dice_figure(cells: pd.DataFrame, baseline: float | None, committed: dict[str
     Args:
         cells: from :func:`echolib.pages.scorecard.cells`.
         baseline: Dice (%) of the threshold-and-fill baseline on our data, or None.
-        committed: method -> records kept in ``results/`` that are shown beside ours (see :func:`kept_elsewhere`).
+        committed: method -> committed records that are shown beside ours (see :func:`committed_elsewhere`).
         data: what ours was measured on, for the title.
-        profile: of the kept records.
+        profile: of the committed records.
     """
     table = cells[cells.column == "dsc_overall"].set_index("row")
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.6, 0.5 * len(table) + 1.1), sharey=True, layout="constrained")
@@ -72,7 +71,7 @@ def dice_figure(cells: pd.DataFrame, baseline: float | None, committed: dict[str
     kept = {m: over_seeds([r.scores["overall"] for r in records]) for m, records in committed.items() if records}
     if kept:
         kept_table = pd.DataFrame(kept, index=["value", "low", "high"]).T.reindex(table.index)
-        intervals(right, kept_table, COLOURS["committed"], f"kept, profile {profile}", offset=0.28)
+        intervals(right, kept_table, COLOURS["committed"], f"committed, profile {profile}", offset=0.28)
     if baseline is not None:
         right.axvline(baseline, color=COLOURS["other"], lw=1.2, ls="--", label="threshold and fill")
     right.legend(frameon=False, fontsize=8, loc="lower left")
@@ -126,18 +125,38 @@ def worst_figure(ledger: Ledger, spec: RunSpec, count: int = 5) -> tuple[Figure,
     The outlines are those of :func:`on_test_videos`; on real data the true one is the tracing.
     """
     worst = ledger.scores(spec).nsmallest(count, "dice")
-    evaluation = require(ledger, [on_test_videos(ledger.workspace.profile, spec)])[0]
+    evaluation = ledger.evaluate([on_test_videos(ledger.workspace.profile, spec)])[0]
     found = examples.require(ledger, evaluation, zip(worst.study, worst.frame.map(int), strict=True)).pictures.values()
     titles = [f"{row.phase}, Dice {row.dice:.2f}" for row in worst.itertuples()]
     pictures = [overlay(one.picture[None, ..., None], one.mask[None], one.exact[None])[0] for one in found]
     return contact_sheet(np.stack(pictures), titles, columns=count), worst
 
 
-def on_test_videos(profile: Profile, spec: RunSpec) -> EvaluationSpec:
-    """The evaluation from which :func:`worst_figure` has its pictures; other pages need it as well."""
-    return on_videos([spec], profile.echonet, profile.probe.videos)[0]
-
-
 def predicted_masks(model, video: np.ndarray, spec: RunSpec) -> np.ndarray:
     """Masks of every frame of a video, (T, H, W) bool, at probability 0.5."""
     return segment_video(model, video, spec.clip.frames, spec.clip.period, size=video.shape[1], overlap=True) >= 0.5
+
+
+def cost_figure(table: pd.DataFrame, data: str) -> Figure:
+    """Figure 5: Dice against GFLOPs per frame, the area of a bubble its parameters; published on the left, ours on the right.
+
+    Args:
+        table: from ``scorecard.cells`` of Table 1; ours at the count of the network as published.
+        data: what ours was measured on.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(8.6, 4.2), sharex=True, layout="constrained")
+    for axis, column, title, colour in zip(axes, ("published", "ours"), ("published, EchoNet-Dynamic", f"this book, {data}"),
+                                           (COLOURS["published"], COLOURS["here"]), strict=True):
+        wide = table.pivot(index="row", columns="column", values=column).dropna(
+            subset=["dsc_overall", "gflops_per_frame", "params_m"])
+        axis.scatter(wide.gflops_per_frame, wide.dsc_overall, s=8 * wide.params_m, color=colour, alpha=0.45, edgecolor=colour)
+        for rank, (name, row) in enumerate(wide.sort_values("dsc_overall").iterrows()):
+            above = rank % 2 == 1
+            lift = (7 if row.params_m < 30 else 11) * (1 if above else -1)
+            axis.annotate(f"{name}, {row.params_m:.1f} M", (row.gflops_per_frame, row.dsc_overall), (0, lift),
+                          textcoords="offset points", ha="left" if row.gflops_per_frame < 5 else "right",
+                          va="bottom" if above else "top", fontsize=7.5)
+        axis.set_title(title, fontsize=10, color=colour, loc="left")
+        axis.set(xlabel="GFLOPs per frame", ylabel="Dice, ED and ES frames (%)", xlim=(0, 9.2))
+        axis.margins(y=0.3)
+    return figure

@@ -7,7 +7,8 @@ of them. The text's reading (:data:`TEXT`) makes the cells and the verdicts; the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,17 +18,24 @@ from echolib.config import Profile, RunSpec
 from echolib.data.camus import QUALITIES
 from echolib.errors import ConfigError, DataError
 from echolib.evaluation.bootstrap import legacy_frame_interval
-from echolib.evaluation.half_cycles import Aspect, HalfCycleSpec, Padding, scores
-from echolib.ledger.evaluations import Evaluation, require
+from echolib.evaluation.half_cycles import Aspect, Padding, scores
+from echolib.evaluation.kinds.half_cycle import HalfCycleSpec
+from echolib.evaluation.kinds.video import VideoSpec
+from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
+from echolib.pages.estimates import cube, resample
+from echolib.pages.experiment import Experiment, Needs, Options
 from echolib.pages.scorecard import Cell
 from echolib.pages.verdict import MIN_SEEDS, Verdict, order_verdict, value_verdict
-from echolib.papers.simlvseg.ablations import cube, resample
-from echolib.papers.simlvseg.experiments import CAMUS_ROWS, TABLE3
+from echolib.papers.simlvseg.runs import segment_run
+from echolib.papers.simlvseg.videos import on_test_videos
 
+PUBLISHED = "simlvseg_table3_camus"
 #: Column ``frame`` of the published CSV -> (column of the scorecard, phase as here).
 COLUMNS = {"overall": ("dsc_overall", "overall"), "middle": ("dsc_middle", "middle"), "es": ("dsc_es", "ES"),
            "ed": ("dsc_ed", "ED")}
+#: Column ``ssl`` of the published CSV -> name of the group of runs: those of Table 1, tested on half cycles of another data set.
+CAMUS_ROWS = {"no": "3D U-Net, no pre-training", "yes": "SimLVSeg-3D"}
 WITHOUT, WITH = CAMUS_ROWS["no"], CAMUS_ROWS["yes"]
 #: (statement of the paper, phase, the side that scores higher, the other side).
 CLAIMS = (("Pre-training helps out of distribution, over all frames", "overall", WITH, WITHOUT),
@@ -93,10 +101,12 @@ class Results:
     Attributes:
         evaluations: empty where the profile has no CAMUS cohort.
         resamples: of every interval.
+        text: the reading that makes the cells and the verdicts.
     """
 
     evaluations: dict[tuple[str, Padding, Aspect], list[Evaluation]]
     resamples: int = 10_000
+    text: Reading = TEXT
     _scores: dict[tuple[str, Padding, Aspect], list[pd.DataFrame]] = field(default_factory=dict, repr=False)
 
     @property
@@ -104,34 +114,66 @@ class Results:
         """Every evaluation once."""
         return [e for group in self.evaluations.values() for e in group]
 
-    def tables(self, group: str, reading: Reading = TEXT, phase: str = "overall") -> list[pd.DataFrame]:
-        """The scored frames of a reading (columns of :func:`half_cycles.scores`), one table a seed."""
+    def tables(self, group: str, reading: Reading | None = None, phase: str = "overall") -> list[pd.DataFrame]:
+        """The scored frames of a reading, or of the text's (columns of :func:`half_cycles.scores`), one table a seed."""
+        reading = reading or self.text
         key = group, reading.padding, reading.aspect
         if key not in self._scores:
             self._scores[key] = [scores(e.studies, e.frames) for e in self.evaluations[key]]
         return [chosen(table, reading, phase) for table in self._scores[key]]
 
 
-def needed(profile: Profile) -> list[HalfCycleSpec]:
+class Table3Options(Options):
+    """Which half cycles are tested (views, image qualities), and what fills up a short clip in the text's reading."""
+
+    views: tuple[Literal["4CH", "2CH"], ...] | None = None
+    qualities: tuple[Literal["Good", "Medium", "Poor"], ...] | None = None
+    padding: Padding | None = None
+
+    def applied(self, profile: Profile) -> Profile:
+        """The profile with other views of its CAMUS cohort."""
+        profile = super().applied(profile)
+        if self.views is None or profile.camus is None:
+            return profile
+        return profile.model_copy(update={"camus": profile.camus.model_copy(update={"views": self.views})})
+
+
+def text_of(options: Options) -> Reading:
+    """The text's reading, with a reader's values."""
+    return replace(TEXT, quality=options.qualities or TEXT.quality, padding=options.padding or TEXT.padding)
+
+
+def readings_of(text: Reading) -> tuple[Reading, ...]:
+    """Every reading of the page, the text's first."""
+    return (text, *READINGS[1:])
+
+
+def groups(profile: Profile, seed: int, options: Options) -> dict[str, RunSpec]:
+    """One seed's runs: those of Table 1 with pre-training and without."""
+    if profile.camus is None:
+        return {}
+    return {name: segment_run(profile, "unet3d", seed=seed, pretrained=ssl == "yes") for ssl, name in CAMUS_ROWS.items()}
+
+
+def _specs(profile: Profile, options: Options) -> dict[tuple[str, Padding, Aspect], list[HalfCycleSpec]]:
     """Every evaluation of the page: each run as often as the readings have ways to prepare a clip."""
-    return [s for specs in _specs(profile).values() for s in specs]
+    ways = dict.fromkeys((r.padding, r.aspect) for r in readings_of(text_of(options)))
+    runs = [groups(profile, seed, options) for seed in profile.seeds]
+    return {(group, padding, aspect): [HalfCycleSpec(run=of[group], data=profile.camus, padding=padding, aspect=aspect)
+                                       for of in runs] for group in runs[0] for padding, aspect in ways}
 
 
-def _specs(profile: Profile) -> dict[tuple[str, Padding, Aspect], list[HalfCycleSpec]]:
-    ways = dict.fromkeys((r.padding, r.aspect) for r in READINGS)
-    return {(group, padding, aspect): [HalfCycleSpec(run=run, data=profile.camus, padding=padding, aspect=aspect) for run in runs]
-            for group, runs in TABLE3.runs(profile).items() for padding, aspect in ways}
-
-
-def load(ledger: Ledger) -> Results:
+def load(ledger: Ledger, options: Options) -> Results:
     """All evaluations of the page, computed where they are missing."""
     profile = ledger.workspace.profile
-    return Results({key: require(ledger, specs) for key, specs in _specs(profile).items()}, profile.bootstrap)
+    return Results({key: ledger.evaluate(specs) for key, specs in _specs(profile, options).items()}, profile.bootstrap,
+                   text_of(options))
 
 
-def runs_of(profile: Profile) -> list[RunSpec]:
+def runs_of(profile: Profile, options: Options) -> list[RunSpec]:
     """The runs that are tested."""
-    return [run for runs in TABLE3.runs(profile).values() for run in runs]
+    found = [groups(profile, seed, options) for seed in profile.seeds]
+    return [of[name] for name in found[0] for of in found]
 
 
 def chosen(table: pd.DataFrame, reading: Reading, phase: str = "overall") -> pd.DataFrame:
@@ -153,12 +195,13 @@ def chosen(table: pd.DataFrame, reading: Reading, phase: str = "overall") -> pd.
     return pd.concat([part, part], ignore_index=True) if reading.twice else part
 
 
-def estimates(results: Results, reading: Reading = TEXT, phase: str = "overall") -> dict[str, Estimate]:
+def estimates(results: Results, reading: Reading | None = None, phase: str = "overall") -> dict[str, Estimate]:
     """Dice of both groups under a reading, and ``gain``: pre-trained minus not, in Dice points.
 
     The gain's interval comes from the same resamples of patients and seeds as the two values; for the program's interval it
     is not defined (NaN).
     """
+    reading = reading or results.text
     tables = {group: results.tables(group, reading, phase) for group in (WITHOUT, WITH)}
     first = tables[WITHOUT][0]
     about = len(first), first.patient.nunique()
@@ -192,9 +235,9 @@ def cells(results: Results, profile: Profile, missing: str = "") -> pd.DataFrame
 
     Without an evaluation, ``missing`` says why there is none.
     """
-    ours = {phase: estimates(results, TEXT, phase) for _, phase in COLUMNS.values()} if results.evaluations else {}
+    ours = {phase: estimates(results, phase=phase) for _, phase in COLUMNS.values()} if results.evaluations else {}
     out = []
-    for entry in published.load(TABLE3.published).to_dict("records"):
+    for entry in published.load(PUBLISHED).to_dict("records"):
         (column, phase), group = COLUMNS[entry["frame"]], CAMUS_ROWS[entry["ssl"]]
         printed = tuple(100 * entry[k] for k in ("dsc", "lo", "hi"))
         here = ours[phase][group] if ours else Estimate(np.nan, np.nan, np.nan, 0, 0)
@@ -214,7 +257,7 @@ def claims(results: Results, profile: Profile, missing: str = "") -> pd.DataFram
     rows = []
     for text, phase, better, worse in CLAIMS:
         if results.evaluations:
-            verdict = order_verdict(results.tables(better, TEXT, phase), results.tables(worse, TEXT, phase),
+            verdict = order_verdict(results.tables(better, phase=phase), results.tables(worse, phase=phase),
                                     quotable=profile.quotable)
         else:
             verdict = Verdict("undecided", missing)
@@ -236,13 +279,34 @@ def apart_verdict(found: dict[str, Estimate], profile: Profile) -> Verdict:
                    f"{seen}; {len(profile.seeds)} seeds, {low.patients} patients")
 
 
-def measured_cells(ledger: Ledger) -> pd.DataFrame:
+def measured_cells(ledger: Ledger, options: Options) -> pd.DataFrame:
     """:func:`cells` from the ledger's evaluations, for the scorecard."""
     missing = absent(ledger)
-    return cells(Results({}) if missing else load(ledger), ledger.workspace.profile, missing)
+    return cells(Results({}) if missing else load(ledger, options), ledger.workspace.profile, missing)
 
 
-def judged_claims(ledger: Ledger) -> pd.DataFrame:
+def judged_claims(ledger: Ledger, options: Options) -> pd.DataFrame:
     """:func:`claims` from the ledger's evaluations, for the scorecard."""
     missing = absent(ledger)
-    return claims(Results({}) if missing else load(ledger), ledger.workspace.profile, missing)
+    return claims(Results({}) if missing else load(ledger, options), ledger.workspace.profile, missing)
+
+
+def shifted(profile: Profile, options: Options) -> tuple[VideoSpec, HalfCycleSpec]:
+    """The evaluations of which ``table3_drawing.shift_figure`` shows a clip each: the pre-trained network of the first seed on
+    whole videos like those it learnt from, and on half cycles as the text reads."""
+    run, text = groups(profile, profile.seeds[0], options)[WITH], text_of(options)
+    return on_test_videos(profile, run), HalfCycleSpec(run=run, data=profile.camus, padding=text.padding, aspect=text.aspect)
+
+
+def _more(profile: Profile, options: Options) -> Needs:
+    if profile.camus is None:
+        return Needs()
+    needed = [spec for specs in _specs(profile, options).values() for spec in specs]
+    return Needs(evaluations=(*needed, *shifted(profile, options)))
+
+
+TABLE3 = Experiment(
+    id="simlvseg_table3", number="Table 3", place=9, title="Out of distribution: CAMUS", published=PUBLISHED,
+    notebook="simlvseg_table3", options=Table3Options(), groups=groups, measure=measured_cells, judge=judged_claims, more=_more)
+
+PAGES = (TABLE3,)

@@ -11,15 +11,24 @@ from matplotlib.figure import Figure
 
 from echolib import published
 from echolib.config import Profile
-from echolib.evaluation.half_cycles import HalfCycleSpec
+from echolib.evaluation.evaluation import Picture
 from echolib.ledger import examples
-from echolib.ledger.evaluations import EvaluationSpec, require
-from echolib.ledger.examples import Picture
 from echolib.ledger.ledger import Ledger
-from echolib.pages.static import html_table
-from echolib.papers.simlvseg.experiments import TABLE3
-from echolib.papers.simlvseg.figure9_windows import on_videos
-from echolib.papers.simlvseg.table3 import COLUMNS, READINGS, TEXT, WITH, WITHOUT, Estimate, Results, estimates
+from echolib.pages.experiment import Options
+from echolib.pages.html import html_table
+from echolib.papers.simlvseg.table3 import (
+    COLUMNS,
+    PUBLISHED,
+    READINGS,
+    WITH,
+    WITHOUT,
+    Estimate,
+    Results,
+    estimates,
+    groups,
+    readings_of,
+    shifted,
+)
 from echolib.plots import COLOURS, overlay
 
 #: Marker faces: hollow without pre-training, filled with it.
@@ -63,7 +72,7 @@ def _points(axis: plt.Axes, x: np.ndarray, values: np.ndarray, colour: str, fill
 
 def readings(results: Results) -> pd.DataFrame:
     """Every reading's overall Dice: columns reading, group, value, low, high (Dice, %), frames, patients."""
-    found = [(r.name, group, e) for r in READINGS for group, e in estimates(results, r).items()]
+    found = [(r.name, group, e) for r in readings_of(results.text) for group, e in estimates(results, r).items()]
     return pd.DataFrame([{"reading": name, "group": group, "value": e.value, "low": e.low, "high": e.high, "frames": e.frames,
                           "patients": e.patients} for name, group, e in found])
 
@@ -105,7 +114,7 @@ def readings_figure(table: pd.DataFrame) -> Figure:
 
 def printed_widths() -> str:
     """What the widths of the printed intervals say about which frames they rest on, as a sentence."""
-    table = published.load(TABLE3.published)
+    table = published.load(PUBLISHED)
     width = (table.hi - table.lo).groupby(table.frame).mean()
     ratio = float((width["middle"] / width["overall"]) ** 2)
     es, ed = (float((width["middle"] / width[end]) ** 2) for end in ("es", "ed"))
@@ -115,12 +124,15 @@ def printed_widths() -> str:
             f"as ES and ED are (the same reckoning gives {es:.1f} and {ed:.1f} times as many there).")
 
 
-def drop_html(ledger: Ledger, results: Results) -> str:
+def drop_html(ledger: Ledger, results: Results, options: Options) -> str:
     """The same networks on the test split of their own kind of data and on half cycles: ED and ES frames, both measured here."""
     rows = []
-    for group, runs in TABLE3.runs(ledger.workspace.profile).items():
+    profile = ledger.workspace.profile
+    found = [groups(profile, seed, options) for seed in profile.seeds]
+    for group in found[0]:
+        runs = [of[group] for of in found]
         inside = 100 * np.mean([ledger.scores(run).dice.mean() for run in runs])
-        outside = {phase: estimates(results, TEXT, phase)[group].value for phase in ("ED", "ES")}
+        outside = {phase: estimates(results, phase=phase)[group].value for phase in ("ED", "ES")}
         ends = estimates(results, next(r for r in READINGS if r.ends and not r.frames))[group]
         rows.append((html.escape(group), f"{inside:.2f}", _estimate(ends), f"{ends.value - inside:+.2f}",
                      *(f"{v:.2f}" for v in outside.values())))
@@ -133,20 +145,12 @@ def _estimate(e: Estimate) -> str:
     return f"{e.value:.2f} <small>({e.low:.2f}–{e.high:.2f})</small>"
 
 
-def shifted(profile: Profile) -> tuple[EvaluationSpec, HalfCycleSpec]:
-    """The evaluations of which :func:`shift_figure` shows a clip each: the pre-trained network of the first seed on whole videos
-    like those it learnt from, and on half cycles as the text reads."""
-    run = TABLE3.runs(profile)[WITH][0]
-    return (on_videos([run], profile.echonet, profile.probe.videos)[0],
-            HalfCycleSpec(run=run, data=profile.camus, padding=TEXT.padding, aspect=TEXT.aspect))
-
-
-def shift_figure(ledger: Ledger, results: Results) -> tuple[Figure, str]:
+def shift_figure(ledger: Ledger, results: Results, options: Options) -> tuple[Figure, str]:
     """One clip of each data set as the network sees it, ED and ES, with its masks, and the grey levels of both cohorts.
 
     The studies are those of median Dice, so neither is picked by hand. Returns the figure and a text that stands for it.
     """
-    videos, cycles = require(ledger, shifted(ledger.workspace.profile))
+    videos, cycles = ledger.evaluate(shifted(ledger.workspace.profile, options))
     pictures, levels, dice = [], [], []
     for evaluation, table in ((videos, ledger.scores(videos.record.spec.run)), (cycles, results.tables(WITH)[0])):
         study, score = _median(table)

@@ -7,17 +7,17 @@ network has been taught least: a frame that is traced early in its video cannot 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pandas as pd
 from IPython.display import HTML
 
-from echolib.config import DataSpec, Profile, RunSpec
+from echolib.config import Profile
 from echolib.evaluation.bootstrap import paired_test
-from echolib.ledger.evaluations import Evaluation, EvaluationSpec, require
+from echolib.evaluation.kinds.video import VideoSpec
+from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
-from echolib.pages.static import html_table
-from echolib.papers.simlvseg.experiments import TABLE1
+from echolib.pages.html import html_table
+from echolib.papers.simlvseg.table1 import TABLE1
+from echolib.papers.simlvseg.videos import on_videos
 
 #: The network whose windows are compared.
 SHOWN = "SimLVSeg-3D"
@@ -27,12 +27,7 @@ MEASURES = {"dice": ("Dice, %", 100.0), "worst_dice": ("Dice of the worst frame,
             "area_rmse": ("Error of the area, % of the ED area", 1.0)}
 
 
-def on_videos(runs: Iterable[RunSpec], data: DataSpec, studies: int | None, *, overlap: bool = True) -> list[EvaluationSpec]:
-    """The runs on whole test videos; a network that takes one frame at a time has no windows to lay."""
-    return [EvaluationSpec(run=run, data=data, studies=studies, overlap=overlap and run.clip.frames > 1) for run in runs]
-
-
-def needed(profile: Profile) -> dict[str, list[EvaluationSpec]]:
+def needed(profile: Profile) -> dict[str, list[VideoSpec]]:
     """The same runs on the same videos, both ways; one a seed."""
     return {way: on_videos(TABLE1.runs(profile)[SHOWN], profile.echonet, profile.probe.videos, overlap=way == OVERLAPPING)
             for way in (OVERLAPPING, SIDE_BY_SIDE)}
@@ -40,7 +35,7 @@ def needed(profile: Profile) -> dict[str, list[EvaluationSpec]]:
 
 def load(ledger: Ledger) -> dict[str, list[Evaluation]]:
     """Both ways, computed where they are missing."""
-    return {way: require(ledger, specs) for way, specs in needed(ledger.workspace.profile).items()}
+    return {way: ledger.evaluate(specs) for way, specs in needed(ledger.workspace.profile).items()}
 
 
 def window_table(groups: dict[str, list[Evaluation]]) -> pd.DataFrame:

@@ -78,6 +78,7 @@ class Segmentation(Recipe):
 
     Options = Segment
     stream = 2
+    visits = 2
 
     def __init__(self, *given: object, **named: object) -> None:
         super().__init__(*given, **named)

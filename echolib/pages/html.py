@@ -1,0 +1,28 @@
+"""Tables of the pages."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+
+def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """:func:`html_table` as a MyST raw block."""
+    return f"````{{raw}} html\n{html_table(caption, head, rows)}\n````\n"
+
+
+def html_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "echo-table") -> str:
+    """A table that scrolls sideways on a narrow screen.
+
+    Args:
+        caption: plain text, also its accessible name.
+        head: HTML of the column headings.
+        rows: HTML of the cells; the first cell of each row is its heading.
+        kind: CSS class.
+    """
+    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    body = "".join(f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
+                   for first, *rest in rows)
+    label = html.escape(caption, quote=True)
+    return (f'<div class="echo-scroll" tabindex="0" role="region" aria-label="{label}"><table class="{kind}">'
+            f"<caption>{html.escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>")
