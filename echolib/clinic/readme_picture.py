@@ -13,7 +13,8 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from pydicom import examples
 
-from echolib import plots, viewer
+from echolib import plots
+from echolib.clinic import viewer
 from echolib.clinic.curves import ED, ES
 from echolib.clinic.reading import open_clip
 from echolib.clinic.result import Segmentation

@@ -239,7 +239,7 @@ def _own_kernel(folder: Path) -> Iterator[None]:
                  "--log-level=ERROR"],  # else it warns on every start that it talks to this machine over plain TCP
         "display_name": "Python 3", "language": "python"})
     changed = {"JUPYTER_PATH": str(folder / "jupyter"), "IPYTHONDIR": str(folder / "ipython"),
-               "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+               "PYDEVD_DISABLE_FILE_VALIDATION": "1", "ECHOLIB_BARS": "0"}
     kept = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:
@@ -258,7 +258,7 @@ def _tidy(executed: Path, source: str, target: str) -> None:
     book = _read(executed)
     for cell in book.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.metadata["tags"].append("hide-input")  # folded away on the page, like the rest of the code
+            cell.metadata["tags"].append("remove-input")  # as the parameters cell is: one folded block at the head is enough
     account = book.metadata.setdefault("papermill", {})
     account.update(input_path=source, output_path=target)
     account.pop("environment_variables", None)

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import ast
 import html
+import os
 from dataclasses import dataclass, replace
 
+import pandas as pd
 from IPython import get_ipython
 from IPython.display import HTML
 
+from echolib.config.profile import Profile
 from echolib.errors import ConfigError, NotebookError
+from echolib.evaluation.kinds.threshold import ThresholdSpec
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.workspace import Workspace
 from echolib.pages.catalogue import Catalogue, source
-from echolib.pages.experiment import Experiment
+from echolib.pages.experiment import Experiment, Options
 from echolib.pages.notebooks import parameters_of, validate
 
 #: First line of the cell that papermill injects.
@@ -41,12 +45,12 @@ class Page:
     asked: str
 
     @property
-    def profile(self):
+    def profile(self) -> Profile:
         """The profile with the reader's values."""
         return self.ledger.workspace.profile
 
     @property
-    def options(self):
+    def options(self) -> Options:
         """The reader's values."""
         return self.entry.options
 
@@ -62,6 +66,11 @@ class Page:
         return "1 seed" if count == 1 else f"{count} seeds"
 
     @property
+    def baseline(self) -> pd.DataFrame:
+        """Scores of the threshold-and-fill baseline on the traced test frames, one row a frame."""
+        return self.ledger.evaluate([ThresholdSpec(data=self.profile.echonet)])[0].tables["scores"]
+
+    @property
     def notice(self) -> HTML:
         """Says that the page is not the profile's and what was changed; nothing where nothing was."""
         changed = self.entry.options.changed
@@ -73,7 +82,7 @@ class Page:
                     f"{html.escape(self.asked)}</p><p>A reader changed {told}. Everything else is as the profile says.</p></div>")
 
 
-def open_page(book: Catalogue, notebook: str, profile: str, values: dict[str, object], *, progress: bool = True) -> Page:
+def open_page(book: Catalogue, notebook: str, profile: str, values: dict[str, object]) -> Page:
     """Open a page of the book under a profile with a reader's values.
 
     Args:
@@ -81,7 +90,6 @@ def open_page(book: Catalogue, notebook: str, profile: str, values: dict[str, ob
         notebook: the notebook's name.
         profile: a file of ``profiles/``.
         values: parameters of the page by name; None means as the profile says.
-        progress: show bars while something is computed.
 
     Raises:
         NotebookError: a parameter of another name than the notebook's, or of another type.
@@ -95,7 +103,8 @@ def open_page(book: Catalogue, notebook: str, profile: str, values: dict[str, ob
                           f"{', '.join(type(book.of_notebook(notebook)[0].options).model_fields)}")
     main, *others = book.turned(notebook, values)
     changed = replace(workspace, profile=main.options.applied(workspace.profile))
-    return Page(Ledger(changed, progress=progress and bool(main.options.changed)), main, tuple(others), profile)
+    shown = os.environ.get("ECHOLIB_BARS", "1") != "0"  # the book's own pages are executed without bars
+    return Page(Ledger(changed, progress=shown), main, tuple(others), profile)
 
 
 def _refuse_unknown(notebook: str, workspace: Workspace, given: dict[str, object]) -> None:

@@ -2,7 +2,7 @@
 
     python -m tests.book.drive_viewer [--screenshots DIR]
 
-A notebook segments a small phantom with the default weights and shows it with ``echolib.viewer.show``. After each action
+A notebook segments a small phantom with the default weights and shows it with ``echolib.clinic.viewer.show``. After each action
 the picture's bytes, the cursor on the area curve and the text must have changed, or stayed, as they should. JupyterLab
 runs on a free local port with a token of its own and its settings in a temporary folder; it is ended in any case.
 """
@@ -32,7 +32,7 @@ from playwright.sync_api import Page
 from tests.book.check_site import launch
 
 #: What somebody with a clip would type.
-CELLS = ("import echolib\nfrom echolib import viewer\nfrom echolib.clinic.reading import open_clip",
+CELLS = ("import echolib\nfrom echolib.clinic import viewer\nfrom echolib.clinic.reading import open_clip",
          "clip = open_clip('clip.avi')\nsegmentation = echolib.segment(clip, clip.fps, clip.spacing_mm)",
          "viewer.show(segmentation)")
 _STATE = """async () => {

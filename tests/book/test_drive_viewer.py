@@ -6,7 +6,7 @@ import pytest
 
 from echolib.clinic.result import Segmentation
 from echolib.clinic.segmentation import segment
-from echolib.viewer import static_viewer
+from echolib.clinic.viewer import static_viewer
 from tests.book.check_site import launch
 from tests.book.drive_viewer import run
 from tests.clinic.clips import FPS, beating, stand_in

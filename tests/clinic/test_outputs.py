@@ -20,7 +20,7 @@ from echolib.clinic.curves import ticks
 from echolib.clinic.folders import finished_folder
 from echolib.clinic.outputs import write_outputs
 from echolib.data.video import probe, read_video
-from echolib.viewer import show, static_viewer
+from echolib.clinic.viewer import show, static_viewer
 
 FILES = {"report.html", "summary.json", "beats.csv", "area.csv", "overlay.mp4", "masks.nii.gz"}
 

@@ -19,7 +19,7 @@ from echolib.clinic.result import compose
 from echolib.clinic.segmentation import segment
 from echolib.data.sector import find_sector
 from echolib.data.video import read_video, write_avi
-from echolib.viewer import static_viewer
+from echolib.clinic.viewer import static_viewer
 from tests.clinic.clips import beating, stand_in
 from tests.clinic.test_reading import dicom
 
