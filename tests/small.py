@@ -9,31 +9,47 @@ from nbformat import write as write_notebook
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from echolib import models
-from echolib.batch import contents, cost
-from echolib.ledger import ledger as ledger_module
-from echolib.pages.entries import Experiment
+from echolib.batch import cost
+from echolib.ledger import runs
+from echolib.pages.catalogue import Catalogue, Paper
+from echolib.pages.experiment import Experiment
+from echolib.papers import book
+from echolib.papers.simlvseg.runs import segment_run
 from echolib.training.engine import Outcome
+from echolib.training.recipe import skeleton
 
-ROOT = Path(__file__).parents[2]
-#: Appended to modules of the copied package: a book of two pages, and neither scorecard nor speed page.
-SMALL = {
-    "contents": '''
-from echolib.papers.simlvseg.experiments import Experiment
+ROOT = Path(__file__).parents[1]
+#: The paper of the copied package's book: two pages.
+PAPER = '''
+"""Two pages."""
+
+from echolib.pages.catalogue import Paper
+from echolib.pages.experiment import Experiment
+from echolib.training.recipes.reconstruct import Reconstruct
+from echolib.training.recipes.segment import Segment
+from echolib.config import ClipSpec, ModelSpec, RunSpec, TrainSpec
+
+PAPER = Paper("tiny", "A tiny paper", 1)
+'''
+PAGE = '''
+"""Page {name}."""
+
+from echolib.config import ClipSpec, ModelSpec, RunSpec, TrainSpec
+from echolib.pages.experiment import Experiment
+from echolib.training.recipes.reconstruct import Reconstruct
+from echolib.training.recipes.segment import Segment
 
 
-def _entry(name, **models):
-    return Experiment(id=name, paper="simlvseg", number="Table 0", title="t", published="simlvseg_table1", notebook=name,
-                      groups=lambda profile, seed: {model: profile.segment_run(model, seed=seed, pretrained=pretrained)
-                                                    for model, pretrained in models.items()}, cells=lambda profile: [])
+def _groups(profile, seed, options):
+    common = dict(data=profile.echonet, model=ModelSpec(name="{model}", width=profile.width), seed=seed,
+                  clip=ClipSpec(frames={frames}))
+    first = RunSpec(recipe=Reconstruct(), train=TrainSpec(epochs=1, batch=2), **common)
+    return {{"{model}": RunSpec(recipe=Segment(), train=TrainSpec(epochs=1, batch=2),
+                                parents={{"init": first}} if {pretrained} else {{}}, **common)}}
 
 
-NOTEBOOKS, BESIDES = ("one", "two"), {}
-REGISTRY = {"one": _entry("one", unet3d=True), "two": _entry("two", nnunet2d=False)}
-''',
-    "make": '''
-_generated = lambda making, ledger: ({}, {})
-speed.speed_pages = lambda root: {"speed.md": "none"}
-'''}
+PAGES = (Experiment(id="{name}", number="Table 0", title="t", notebook="{name}", place={place}, groups=_groups),)
+'''
 PROFILE = """name: tiny
 purpose: a test
 quotable: false
@@ -48,18 +64,26 @@ bootstrap: 200
 """
 
 
-def entry(name: str, published: str = "simlvseg_table1", **runs) -> Experiment:
-    return Experiment(id=name, paper="simlvseg", number="Table 0", title="t", published=published, notebook=name,
-                      groups=lambda profile, seed: {model: profile.segment_run(model, seed=seed, pretrained=pretrained)
-                                                    for model, pretrained in runs.items()}, cells=lambda profile: [])
+def entry(name: str, published: str = "simlvseg_table1", more=None, **pretrained: bool) -> Experiment:
+    """A page of some networks, each pre-trained or not."""
+    def groups(profile, seed, options):
+        return {model: segment_run(profile, model, seed=seed, pretrained=yes) for model, yes in pretrained.items()}
+
+    return Experiment(id=name, number="Table 0", title="t", published=published, notebook=name, groups=groups,
+                      place={"one": 1, "two": 2}[name], **({} if more is None else {"more": more}))
+
+
+def catalogue(*entries: Experiment) -> Catalogue:
+    """A book of these pages."""
+    return Catalogue({Paper("tiny", "A tiny paper", 1): entries})
 
 
 def write_checkout(root: Path) -> Path:
     """A checkout with the profile ``tiny`` and the notebooks ``one`` and ``two``."""
-    (root / "profiles").mkdir(parents=True)
+    for folder in ("profiles", "notebooks"):
+        (root / folder).mkdir(parents=True)
     (root / "pyproject.toml").touch()
     (root / "profiles" / "tiny.yml").write_text(PROFILE)
-    (root / "notebooks").mkdir()
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     for name in ("one", "two"):
         cells = [new_markdown_cell(f"# Page {name}"), new_code_cell('profile: str = "tiny"', metadata={"tags": ["parameters"]}),
@@ -69,12 +93,21 @@ def write_checkout(root: Path) -> Path:
 
 
 def write_book(root: Path) -> Path:
-    """A checkout that runs by itself: :func:`write_checkout` with the package as it is and a book of those two pages."""
+    """A checkout that runs by itself: :func:`write_checkout` with the package, whose book has those two pages and no others."""
     write_checkout(root)
     shutil.copytree(ROOT / "echolib", root / "echolib", ignore=shutil.ignore_patterns("__pycache__"))
-    for module, text in SMALL.items():
-        with open(root / "echolib" / "batch" / f"{module}.py", "a", encoding="utf-8") as stream:
-            stream.write(text)
+    papers = root / "echolib" / "papers"
+    for folder in ("simlvseg", "phantom", "companion"):
+        shutil.rmtree(papers / folder)
+    (papers / "tiny").mkdir()
+    (papers / "tiny" / "__init__.py").write_text(PAPER)
+    for place, (name, model, frames, pretrained) in enumerate((("one", "unet3d", 16, True), ("two", "nnunet2d", 1, False))):
+        text = PAGE.format(name=name, model=model, frames=frames, pretrained=pretrained, place=place)
+        (papers / "tiny" / f"{name}.py").write_text(text)
+    path = papers / "book.py"
+    path.write_text(path.read_text() + '\n\nBOOK = Catalogue(BOOK.pages, closing=("", ()))\n')
+    with open(root / "echolib" / "batch" / "make.py", "a", encoding="utf-8") as stream:
+        stream.write('\n\n_generated = lambda making, ledger: ({}, {})\nspeed.speed_pages = lambda root: {"speed.md": "none"}\n')
     shutil.copytree(ROOT / "profiles" / "slurm", root / "profiles" / "slurm")
     for name in ("Snakefile", "_config.yml"):
         shutil.copy(ROOT / name, root / name)
@@ -83,34 +116,16 @@ def write_book(root: Path) -> Path:
     (root / "book" / "offline" / "widgets" / "config.js").touch()
     (root / "book" / "index.md").write_text("# Home\n\n{cite}`a1999`\n\n```{bibliography}\n```\n")
     (root / "book" / "references.bib").write_text("@misc{a1999, author = {A, B}, title = {T}, year = {1999}}\n")
-    (root / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters: [file: notebooks/one, file: notebooks/two]\n")
     return root
 
 
 def two_pages(monkeypatch) -> None:
     """The book has two pages: ``one`` needs a pre-trained 3D U-Net, ``two`` a frame-wise network. Training takes no time."""
-    monkeypatch.setattr(contents, "NOTEBOOKS", ("one", "two"))
-    monkeypatch.setattr(contents, "BESIDES", {})
-    monkeypatch.setattr(contents, "REGISTRY", {"one": entry("one", unet3d=True), "two": entry("two", nnunet2d=False)})
+    monkeypatch.setattr(book, "BOOK", catalogue(entry("one", unet3d=True), entry("two", nnunet2d=False)))
 
-    def train(spec, store, folder, **_):
-        net = models.build(spec.model.name, width=spec.model.width, frames=spec.clip.frames, size=spec.data.size,
-                           out_channels=3 if spec.task == "reconstruct" else 1, seed=0)
-        models.save_weights(net, folder / "weights.safetensors", {})
-        return Outcome(best_epoch=1, best_score=0.5, steps=cost.steps(spec), seconds=10.0, weights=Path("weights.safetensors"))
+    def fit(recipe, folder, **_):
+        models.save_weights(skeleton(recipe.spec), folder / "weights.safetensors", {"spec": recipe.spec.key})
+        return Outcome(best_epoch=1, best_score=0.5, steps=cost.steps(recipe.spec), seconds=10.0,
+                       weights=Path("weights.safetensors"))
 
-    monkeypatch.setattr(ledger_module, "train_segment", train)
-    monkeypatch.setattr(ledger_module, "train_reconstruct", train)
-
-
-def untrained_runs(monkeypatch) -> None:
-    """Every run counts as finished, with the weights that its network begins with: for tests of what comes after a run."""
-    def require(self, specs):
-        for spec in specs:
-            folder = self.workspace.run_dir(spec)
-            if not (folder / "weights.safetensors").is_file():
-                folder.mkdir(parents=True)
-                net = models.build(spec.model.name, width=spec.model.width, frames=spec.clip.frames, seed=0)
-                models.save_weights(net, folder / "weights.safetensors", {})
-
-    monkeypatch.setattr(ledger_module.Ledger, "require", require)
+    monkeypatch.setattr(runs, "fit", fit)

@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from echolib import cli
-from echolib.batch import contents, make
+from echolib.batch import make
 from echolib.batch.make import IncompleteBook, make_book, make_notebook, make_pages
 from echolib.errors import TrainingError
-from echolib.ledger import ledger as ledger_module
+from echolib.ledger import runs
 from echolib.ledger.workspace import Workspace
+from echolib.pages.catalogue import Catalogue
 from echolib.pages.notebooks import manifest_path
-from tests.small import entry, two_pages, write_checkout
+from echolib.papers import book
+from tests.small import catalogue, entry, two_pages, write_checkout
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +30,6 @@ def simulated(tmp_path_factory) -> Path:
     (root / "book" / "offline").mkdir(parents=True)
     (root / "book" / "index.md").write_text("# Home\n")
     shutil.copy(ROOT / "_config.yml", root / "_config.yml")
-    (root / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters: [file: notebooks/one, file: notebooks/two]\n")
     return root
 
 
@@ -38,7 +39,6 @@ def root(simulated, tmp_path, monkeypatch) -> Path:
     root = tmp_path / "checkout"
     shutil.copytree(simulated, root)
     two_pages(monkeypatch)
-    monkeypatch.setattr(make, "NOTEBOOKS", contents.NOTEBOOKS)
     monkeypatch.setattr(make, "_generated", lambda making, ledger: ({}, {}))
     monkeypatch.setattr(make.speed, "speed_pages", lambda root: {"speed.md": "none"})
     monkeypatch.setattr(make, "build", lambda staging, out: shutil.copytree(staging, out, dirs_exist_ok=True) / "index.html")
@@ -52,15 +52,16 @@ def shown(root: Path, name: str) -> str:
 
 def fails(monkeypatch, model: str) -> list[str]:
     """Let the training of a network fail; the list takes the label of every try."""
-    tried, train = [], ledger_module.train_segment
+    tried, fit = [], runs.fit
 
-    def maybe(spec, *args, **options):
-        tried.append(spec.label)
+    def maybe(recipe, *args, **options):
+        spec = recipe.spec
+        tried.extend([spec.label] if spec.recipe.kind == "segment" else [])
         if spec.model.name == model:
             raise TrainingError(f"{spec.label}: epoch 1, step 2: the loss is nan")
-        return train(spec, *args, **options)
+        return fit(recipe, *args, **options)
 
-    monkeypatch.setattr(ledger_module, "train_segment", maybe)
+    monkeypatch.setattr(runs, "fit", maybe)
     return tried
 
 
@@ -88,7 +89,7 @@ def test_a_failed_run_stops_its_page_and_no_other(root, monkeypatch, capsys):
 
 
 def test_a_run_that_failed_for_one_page_is_not_tried_again_for_the_next(root, monkeypatch):
-    contents.REGISTRY["one"] = entry("one", nnunet2d=False)
+    monkeypatch.setattr(book, "BOOK", catalogue(entry("one", nnunet2d=False), entry("two", nnunet2d=False)))
     tried = fails(monkeypatch, "nnunet2d")
     with pytest.raises(IncompleteBook, match="2 pages"):
         make_book("tiny")
@@ -96,7 +97,7 @@ def test_a_run_that_failed_for_one_page_is_not_tried_again_for_the_next(root, mo
 
 
 def test_a_missing_published_table_stops_its_page_before_anything_is_run_for_it(root, monkeypatch):
-    contents.REGISTRY["two"] = entry("two", "simlvseg_table99", nnunet2d=False)
+    monkeypatch.setattr(book, "BOOK", catalogue(entry("one", unet3d=True), entry("two", "simlvseg_table99", nnunet2d=False)))
     tried = fails(monkeypatch, "none")
     with pytest.raises(IncompleteBook, match="page two: two: echolib/published/simlvseg_table99.csv is missing"):
         make_book("tiny")
@@ -104,10 +105,9 @@ def test_a_missing_published_table_stops_its_page_before_anything_is_run_for_it(
 
 
 def test_a_bad_parameter_stops_its_page(root, monkeypatch):
-    good = contents.parameters
-    for module in (contents, make):
-        monkeypatch.setattr(module, "parameters",
-                            lambda name, profile: good(name, profile) | ({"speed": 2} if name == "two" else {}))
+    good = Catalogue.parameters
+    monkeypatch.setattr(Catalogue, "parameters",
+                        lambda self, name, profile: good(self, name, profile) | ({"speed": 2} if name == "two" else {}))
     with pytest.raises(IncompleteBook, match="page two: two.ipynb has no parameter 'speed'; its parameters: profile: str"):
         make_book("tiny")
     assert "one of tiny" in shown(root, "one")
@@ -115,7 +115,7 @@ def test_a_bad_parameter_stops_its_page(root, monkeypatch):
 
 def test_a_record_of_another_specification_stops_its_page(root):
     make_book("tiny")
-    spec = contents.needs("two", Workspace.open("tiny", root).profile).runs[0]
+    spec = book.BOOK.needs("two", Workspace.open("tiny", root).profile).runs[0]
     path = root / "build" / "tiny" / "runs" / spec.key / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"key": "f" * 16}))
     with pytest.raises(IncompleteBook, match=f"page two: {spec.key}/record.json: says key ffff.*delete the record and run again"):

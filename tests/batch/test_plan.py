@@ -9,18 +9,21 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from echolib.batch import contents, cost, planner
+from echolib.batch import cost, planner
 from echolib.batch.plan import Cost
 from echolib.batch.planner import make_plan
 from echolib.batch.report import hours, report, size, stale
 from echolib.cli import app
-from echolib.config import DataSpec, PhantomSpec
+from echolib.config import DataSpec, PhantomSpec, chain
 from echolib.errors import ConfigError
-from echolib.ledger import ledger as ledger_module
+from echolib.ledger import runs
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.workspace import Workspace
-from echolib.training.batches import ClipBatches
-from tests.small import PROFILE, entry, two_pages, write_checkout
+from echolib.pages.catalogue import Catalogue
+from echolib.papers import book
+from echolib.papers.simlvseg.runs import segment_run
+from echolib.training.recipe import recipe_class
+from tests.small import PROFILE, catalogue, entry, two_pages, write_checkout
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +45,8 @@ def workspace(simulated, tmp_path, monkeypatch) -> Workspace:
 
 def run_all(workspace: Workspace) -> None:
     ledger = Ledger(workspace, say=lambda text: None, progress=False)
-    for name in contents.NOTEBOOKS:
-        ledger.require(contents.needs(name, workspace.profile).runs)
+    for name in book.BOOK.notebooks:
+        ledger.require(book.BOOK.needs(name, workspace.profile).runs)
 
 
 def states(plan) -> dict[str, str]:
@@ -86,7 +89,7 @@ def test_what_is_recorded_is_taken_and_the_rest_is_not(workspace):
 
 def test_changed_code_is_named_as_the_reason(workspace, monkeypatch):
     run_all(workspace)
-    monkeypatch.setattr(ledger_module, "code_fingerprint", lambda: "0" * 16)
+    monkeypatch.setattr(runs, "run_code", lambda spec: "0" * 16)
     plan = make_plan(workspace)
     assert {s.why for s in plan.steps if s.kind == "run"} == {"the code changed"} and len(stale(plan)) == 3
     assert states(plan)["Page two"] == "to do"
@@ -113,7 +116,7 @@ def test_a_changed_specification_is_named_as_the_reason(workspace):
 
 def test_a_damaged_record_stops_its_page_and_says_what_to_do(workspace):
     run_all(workspace)
-    spec = contents.needs("two", workspace.profile).runs[0]
+    spec = book.BOOK.needs("two", workspace.profile).runs[0]
     path = workspace.run_dir(spec) / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"key": "f" * 16}))
     plan = make_plan(workspace)
@@ -132,23 +135,24 @@ def test_records_wait_for_data_that_are_not_here(workspace):
 
 def test_a_first_stage_is_not_made_for_a_second_stage_that_is_there(workspace):
     run_all(workspace)
-    spec = contents.needs("one", workspace.profile).runs[0]
-    (workspace.run_dir(spec.init) / "record.json").unlink()
+    spec = book.BOOK.needs("one", workspace.profile).runs[0]
+    (workspace.run_dir(spec.parents["init"]) / "record.json").unlink()
     plan = make_plan(workspace)
     assert "unet3d 16x1 pretrain seed0" not in states(plan) and states(plan)["unet3d 16x1 ssl0.6 seed0"] == "done"
     assert all(need in {s.id for s in plan.steps} for s in plan.steps for need in s.needs)
 
 
 @pytest.mark.parametrize(("breaks", "words"), [
-    (lambda root, patch: patch.setitem(contents.REGISTRY, "two", entry("two", "simlvseg_table99", nnunet2d=False)),
+    (lambda root, patch: patch.setattr(book, "BOOK", catalogue(entry("one", unet3d=True),
+                                                               entry("two", "simlvseg_table99", nnunet2d=False))),
      "echolib/published/simlvseg_table99.csv is missing"),
     (lambda root, patch: (root / "notebooks" / "two.ipynb").unlink(), "no notebook two.ipynb"),
-    (lambda root, patch: patch.setattr(contents, "parameters", lambda name, profile: {"profile": 3 if name == "two" else "tiny"}),
+    (lambda root, patch: patch.setattr(Catalogue, "parameters",
+                                       lambda self, name, profile: {"profile": 3 if name == "two" else "tiny"}),
      "parameter 'profile' takes str, not 3"),
-    (lambda root, patch: patch.setattr(contents, "parameters",
-                                       lambda name, profile: {"cohort" if name == "two" else "profile": "tiny"}),
+    (lambda root, patch: patch.setattr(Catalogue, "parameters",
+                                       lambda self, name, profile: {"cohort" if name == "two" else "profile": "tiny"}),
      "has no parameter 'cohort'"),
-    (lambda root, patch: patch.delitem(contents.REGISTRY, "two"), "no entry of the registry names this notebook"),
 ])
 def test_a_page_that_cannot_be_made_is_named_and_the_others_are_planned(workspace, monkeypatch, breaks, words):
     breaks(workspace.root, monkeypatch)
@@ -160,7 +164,7 @@ def test_a_page_that_cannot_be_made_is_named_and_the_others_are_planned(workspac
 
 def test_a_record_of_the_same_network_is_what_an_estimate_rests_on(workspace):
     run_all(workspace)
-    spec = contents.needs("two", workspace.profile).runs[0]
+    spec = book.BOOK.needs("two", workspace.profile).runs[0]
     longer = spec.model_copy(update={"seed": 1, "train": spec.train.model_copy(update={"epochs": 5})})
     estimator = cost.Estimator(cost.known_records(workspace.root))
     found = estimator.run(longer)
@@ -171,7 +175,7 @@ def test_a_record_of_the_same_network_is_what_an_estimate_rests_on(workspace):
 
 
 def test_arithmetic_follows_the_rate_that_is_given(workspace):
-    spec = contents.needs("two", workspace.profile).runs[0]
+    spec = book.BOOK.needs("two", workspace.profile).runs[0]
     slow, fast = (cost.Estimator([], rate=rate).run(spec) for rate in (1e9, 2e9))
     assert slow.seconds == pytest.approx(2 * fast.seconds) and slow.source == "arithmetic"
     assert cost.Estimator([], rate=1e9, share=0.1).run(spec).seconds == pytest.approx(4 * slow.seconds)
@@ -184,16 +188,17 @@ def test_operations_are_those_that_the_paper_prints(model, frames, published):
     from echolib.config import load_profile
 
     profile = load_profile(Path(__file__).parents[2] / "profiles" / "paper.yml")
-    operations, parameters = cost.Estimator([], rate=1e9)._count(profile.segment_run(model, seed=0))
+    operations, parameters = cost.Estimator([], rate=1e9)._count(segment_run(profile, model, seed=0))
     assert operations / 2e9 == pytest.approx(published, rel=0.02)  # the paper's unit is a multiplication with its addition
     assert parameters > 1e7
 
 
 def test_steps_are_those_that_training_takes(workspace):
     ledger = Ledger(workspace, progress=False)
-    for name in contents.NOTEBOOKS:
-        for spec in [s for run in contents.needs(name, workspace.profile).runs for s in contents.chain(run)]:
-            assert cost.steps(spec) == spec.train.epochs * ClipBatches(ledger.store, "train", spec).steps
+    for name in book.BOOK.notebooks:
+        for spec in [s for run in book.BOOK.needs(name, workspace.profile).runs for s in chain(run)]:
+            parents = {role: None for role in spec.parents}
+            assert cost.steps(spec) == spec.train.epochs * recipe_class(spec.recipe)(spec, ledger.store, parents).batches().steps
 
 
 def test_a_cohort_is_found_by_its_name(workspace):
@@ -206,12 +211,12 @@ def test_a_cohort_is_found_by_its_name(workspace):
 
 
 def test_one_run_is_found_by_its_key(workspace):
-    spec = contents.needs("one", workspace.profile).runs[0]
-    assert contents.select(spec.init.key, workspace.profile).runs == (spec.init,)
-    assert contents.select("one", workspace.profile).runs == (spec,)
-    assert len(contents.select(None, workspace.profile).runs) == 3
+    spec = book.BOOK.needs("one", workspace.profile).runs[0]
+    assert book.BOOK.select(spec.parents["init"].key, workspace.profile).runs == (spec.parents["init"],)
+    assert book.BOOK.select("one", workspace.profile).runs == (spec,)
+    assert len(book.BOOK.select(None, workspace.profile).runs) == 3
     with pytest.raises(ConfigError, match="entries: one, two"):
-        contents.select("0" * 16, workspace.profile)
+        book.BOOK.select("0" * 16, workspace.profile)
 
 
 def test_the_command_prints_text_and_json(workspace, monkeypatch):

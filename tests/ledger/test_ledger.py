@@ -15,8 +15,6 @@ from echolib.ledger import runs as module
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.records import read_record
 from echolib.ledger.workspace import Workspace, find_root
-from echolib.pages.scorecard import cells, claims, scorecard_html
-from echolib.papers.simlvseg.experiments import TABLE1
 from echolib.papers.simlvseg.runs import segment_run
 from tests.ledger.standin import frame_scores, scored_at_once, trained_at_once
 
@@ -35,8 +33,6 @@ def trained(monkeypatch, tmp_path):
 
     trained_at_once(monkeypatch, lambda spec: log.append(spec.label))
     scored_at_once(monkeypatch)
-    monkeypatch.setattr("echolib.pages.scorecard.count",
-                        lambda build, name: SimpleNamespace(parameters=18_832_525, gflops_per_frame=1.126))
     ledger = Ledger(Workspace(root=tmp_path, profile=profile, build=tmp_path / "build" / "tiny"), say=log.append,
                     progress=False)
     ledger._store = SimpleNamespace(fingerprint="data one")
@@ -149,20 +145,6 @@ def test_a_summary_keeps_both_means_and_both_intervals():
     assert whole.pooled == pytest.approx(2 * table.intersection.sum() / (table.predicted_px + table.traced_px).sum())
     assert whole.low < whole.mean < whole.high and whole.pooled_high - whole.pooled_low < whole.high - whole.low
     assert (whole.frames, whole.patients, scores["ES"].frames) == (24, 12, 12)
-
-
-def test_every_published_cell_has_a_status_and_stands_on_the_card(trained):
-    ledger, _ = trained
-    table = cells(TABLE1, ledger)
-    assert len(table) == 7 * 5 and table.status.ne("").all()
-    assert set(table.status[table.row.isin(["CSS-SemiVideo", "GraphEcho", "SepXception"])]) == {"as published"}
-    ours = table.set_index(["row", "column"])
-    assert ours.status["SimLVSeg-3D", "params_m"] == "exact" and ours.status["SimLVSeg-3D", "gflops_per_frame"] == "exact"
-    assert ours.status["SimLVSeg-SI", "params_m"] == "differs", "the stand-in count is not SimLVSeg-SI's"
-    assert ours.status["SimLVSeg-3D", "dsc_overall"] == "awaiting data", "phantom Dice may not be compared with published Dice"
-    page = scorecard_html(TABLE1, ledger)
-    assert "93.32" in page and "93.21–93.43" in page and page.count("<tr>") == 8
-    assert set(claims(TABLE1, ledger).status) == {"undecided"}, "a profile that may not be quoted decides nothing"
 
 
 def test_real_data_needs_a_folder(monkeypatch):

@@ -1,4 +1,4 @@
-"""Kept records: what `echolib keep` copies, when it takes the place of training, and what is refused."""
+"""Committed records: what `echolib keep` copies, when it takes the place of training, and what is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from echolib.batch import contents, make
+from echolib.batch import make
 from echolib.batch.keeping import keep
 from echolib.batch.make import IncompleteBook, make_book
 from echolib.batch.planner import make_plan
@@ -21,17 +21,19 @@ from echolib.batch.report import report, stale
 from echolib.cli import app
 from echolib.config import DataSpec
 from echolib.errors import ConfigError, RecordError
+from echolib.evaluation.kinds.threshold import ThresholdSpec, scores_of
+from echolib.evaluation.kinds.video import VideoSpec
 from echolib.files import write_json
-from echolib.ledger import baseline, evaluations
-from echolib.ledger import committed as kept
-from echolib.ledger import ledger as ledger_module
-from echolib.ledger.evaluations import EvaluationSpec
+from echolib.ledger import runs
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.provenance import short
 from echolib.ledger.workspace import Workspace
-from echolib.pages.scorecard import provenance_html
-from echolib.papers.simlvseg.figures import kept_elsewhere
-from tests.small import PROFILE, two_pages, write_checkout
+from echolib.pages import footer
+from echolib.pages.experiment import Needs
+from echolib.pages.footer import provenance_html
+from echolib.papers import book as papers
+from echolib.papers.simlvseg.table1_drawing import committed_elsewhere
+from tests.small import PROFILE, catalogue, entry, two_pages, write_checkout
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,19 +42,20 @@ def pages(patch: pytest.MonkeyPatch) -> None:
     """Two pages (see ``small.two_pages``). ``one`` draws its run's network and log, shows the baseline and an evaluation of
     the network and one of the exact masks; the frames of the latter are drawn."""
     two_pages(patch)
-    train = ledger_module.train_segment
+    fit = runs.fit
 
-    def and_log(spec, store, folder, **options):
+    def and_log(recipe, folder, **options):
         (folder / "log.csv").write_text("epoch,step,loss\n1,1,0.123456789\n")
-        return train(spec, store, folder, **options)
+        return fit(recipe, folder, **options)
 
-    def besides(profile):
-        run = contents.REGISTRY["one"].runs(profile)["unet3d"][0]
-        exact, network = (EvaluationSpec(run=r, data=profile.echonet, studies=1) for r in (None, run))
-        return contents.Needs(evaluations=(exact, network), weights=(run,), logs=(run,), frames=(exact,), baseline=True)
+    def more(profile, options):
+        run = entry("one", unet3d=True).runs(profile)["unet3d"][0]
+        exact, network = (VideoSpec(run=r, data=profile.echonet, studies=1) for r in (None, run))
+        shown = (exact, network, ThresholdSpec(data=profile.echonet))
+        return Needs(evaluations=shown, weights=(run,), logs=(run,), bulk=(exact,))
 
-    patch.setattr(ledger_module, "train_segment", and_log)
-    patch.setattr(contents, "BESIDES", {"one": besides})
+    patch.setattr(runs, "fit", and_log)
+    patch.setattr(papers, "BOOK", catalogue(entry("one", more=more, unet3d=True), entry("two", nnunet2d=False)))
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +66,10 @@ def computed(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         pages(patch)
         ledger = Ledger(Workspace.open("tiny", root), say=lambda text: None, progress=False)
-        for name in contents.NOTEBOOKS:
-            needs = contents.needs(name, ledger.workspace.profile)
+        for name in papers.BOOK.notebooks:
+            needs = papers.BOOK.needs(name, ledger.workspace.profile)
             ledger.require(needs.runs)
-            evaluations.require(ledger, needs.evaluations)
+            ledger.evaluate(needs.evaluations)
         keep(ledger.workspace, say=lambda text: None)
     return root
 
@@ -95,18 +98,18 @@ def ledger_of(workspace: Workspace, **options) -> Ledger:
 
 def specs(workspace: Workspace):
     """(pre-trained run of page one, run of page two)."""
-    return tuple(contents.needs(name, workspace.profile).runs[0] for name in ("one", "two"))
+    return tuple(papers.BOOK.needs(name, workspace.profile).runs[0] for name in ("one", "two"))
 
 
 def counted(monkeypatch) -> list[str]:
     """The label of every training from now on."""
-    log = []
-    for name in ("train_segment", "train_reconstruct"):
-        def noted(spec, *args, train=getattr(ledger_module, name), **options):
-            log.append(spec.label)
-            return train(spec, *args, **options)
+    log, fit = [], runs.fit
 
-        monkeypatch.setattr(ledger_module, name, noted)
+    def noted(recipe, *args, **options):
+        log.append(recipe.spec.label)
+        return fit(recipe, *args, **options)
+
+    monkeypatch.setattr(runs, "fit", noted)
     return log
 
 
@@ -123,20 +126,21 @@ def test_what_was_kept_is_what_is_given_and_nothing_is_trained_or_simulated(whol
     assert here.log(one).loss.tolist() == [0.12346]
     for a, b in zip(here.model(one).parameters(), there.model(one).parameters(), strict=True):
         assert torch.equal(a, b)
-    wanted = contents.needs("one", fresh.profile).evaluations
-    for a, b in zip(evaluations.require(here, wanted), evaluations.require(there, wanted), strict=True):
-        assert a.record == b.record and a.kept and not b.kept
+    wanted = papers.BOOK.needs("one", fresh.profile).evaluations
+    for a, b in zip(here.evaluate(wanted[:2]), there.evaluate(wanted[:2]), strict=True):
+        assert a.record == b.record and a.committed and not b.committed
         pd.testing.assert_frame_equal(a.beats, b.beats)
         pd.testing.assert_frame_equal(a.studies, b.studies)
-    pd.testing.assert_frame_equal(baseline.baseline_scores(here), baseline.scores_of(there.store), check_dtype=False, rtol=1e-4)
+    pd.testing.assert_frame_equal(here.evaluate(wanted[2:])[0].tables["scores"], scores_of(there.store), check_dtype=False,
+                                  rtol=1e-4)
     assert trained == [] and not (fresh.build / "cohort").exists()
 
 
 def test_frames_are_kept_where_a_page_draws_them(whole, fresh):
-    exact, network = contents.needs("one", fresh.profile).evaluations
-    there, here = (evaluations.require(ledger_of(w), [exact, network]) for w in (whole, fresh))
+    exact, network, _ = papers.BOOK.needs("one", fresh.profile).evaluations
+    there, here = (ledger_of(w).evaluate([exact, network]) for w in (whole, fresh))
     pd.testing.assert_frame_equal(here[0].frames, there[0].frames)
-    with pytest.raises(RecordError, match=f"kept without its frames; .*echolib run {network.key} --anew --profile tiny"):
+    with pytest.raises(RecordError, match=f"committed without its frames; .*echolib run {network.key} --anew --profile tiny"):
         _ = here[1].frames
 
 
@@ -153,8 +157,8 @@ def test_keeping_again_changes_nothing_and_says_so(whole):
 def test_what_is_not_finished_or_not_current_is_skipped_and_the_reason_said(whole, monkeypatch):
     one, two = specs(whole)
     shutil.rmtree(whole.root / "results")
-    (whole.run_dir(two) / "record.json").unlink()
-    monkeypatch.setattr(ledger_module, "code_fingerprint", lambda: "0" * 16)
+    (ledger_of(whole).runs.folder(two) / "record.json").unlink()
+    monkeypatch.setattr(runs, "run_code", lambda spec: "0" * 16)
     said: list[str] = []
     keep(whole, say=said.append)
     text = "\n".join(said)
@@ -187,10 +191,10 @@ def test_weights_that_are_too_large_are_named_and_left_out(whole, fresh, monkeyp
     assert not (results(whole) / f"{one.key}.weights.safetensors").exists()
     shutil.rmtree(whole.build)
     ledger = ledger_of(whole)
-    with pytest.raises(RecordError, match=f"{one.key}.weights.safetensors was not kept; .*echolib run {one.key} --anew"):
+    with pytest.raises(RecordError, match=f"{one.key}.weights.safetensors was not committed; .*echolib run {one.key} --anew"):
         ledger.model(one)
-    network = contents.needs("one", whole.profile).evaluations[1]
-    assert evaluations.find(ledger, network).kept, "its sum still says of which network the evaluation is"
+    network = papers.BOOK.needs("one", whole.profile).evaluations[1]
+    assert ledger.evaluations.find(network).committed, "its sum still says of which network the evaluation is"
 
 
 def test_a_profile_that_may_not_be_quoted_keeps_nothing_and_uses_nothing(whole, monkeypatch):
@@ -198,7 +202,7 @@ def test_a_profile_that_may_not_be_quoted_keeps_nothing_and_uses_nothing(whole, 
     with pytest.raises(ConfigError, match="'tiny' is not quotable: it a test, and its numbers are never results"):
         keep(quiet)
     shutil.rmtree(whole.build)
-    assert ledger_of(quiet).find(specs(whole)[0]).why == "not run yet"
+    assert ledger_of(quiet).runs.find(specs(whole)[0]).why == "not run yet"
 
 
 def sums_again(folder: Path, key: str) -> None:
@@ -237,7 +241,7 @@ def test_the_plan_names_a_damaged_record(fresh):
     plan = make_plan(fresh, rate=1e11)
     (step,) = [s for s in plan.steps if s.state == "broken"]
     assert step.name == two.key and step.pages == ("two",) and f"results/tiny/runs/{two.key}.scores.csv is missing" in step.why
-    assert {s.state for s in plan.steps if s.kind == "evaluation"} == {"kept"}
+    assert {s.state for s in plan.steps if s.kind == "evaluation"} == {"committed"}
 
 
 def test_a_record_under_another_key_is_refused_even_when_its_sums_agree(fresh):
@@ -252,15 +256,15 @@ def test_other_data_here_are_a_reason_to_compute(whole, monkeypatch):
     one, _ = specs(whole)
     shutil.rmtree(whole.build / "runs")
     video = next((whole.cohort_dir(whole.profile.echonet) / "Videos").glob("*.avi"))
-    assert ledger_of(whole).find(one).kept
+    assert ledger_of(whole).runs.find(one).committed
     video.write_bytes(video.read_bytes() + b"\0")
     ledger = ledger_of(whole)
-    found, trained = ledger.find(one), counted(monkeypatch)
+    found, trained = ledger.runs.find(one), counted(monkeypatch)
     assert found.record is None and found.why.startswith("not run yet; data differ: the record in results/tiny comes from ")
     step = next(s for s in make_plan(whole, rate=1e11).steps if s.name == one.key)
     assert step.state == "to do" and step.why == found.why
-    assert ledger.require([one])[0].provenance.data != ledger_of(whole).committed()[0].provenance.data
-    assert trained == [one.init.label, one.label]
+    assert ledger.require([one])[0].provenance.data != ledger_of(whole).all_committed()[0].provenance.data
+    assert trained == [one.parents["init"].label, one.label]
 
 
 def test_kept_records_of_one_cohort_must_agree_on_its_data(fresh):
@@ -270,7 +274,7 @@ def test_kept_records_of_one_cohort_must_agree_on_its_data(fresh):
     record["provenance"]["data"] = "f" * 64
     write_json(path, record)
     sums_again(results(fresh), two.key)
-    with pytest.raises(RecordError, match="kept results of one cohort come from different data: results/tiny/") as error:
+    with pytest.raises(RecordError, match="committed results of one cohort come from different data: results/tiny/") as error:
         ledger_of(fresh).require([one])
     assert f"results/tiny/runs/{two.key}.json from ffffffffffffffff" in str(error.value)
 
@@ -278,15 +282,16 @@ def test_kept_records_of_one_cohort_must_agree_on_its_data(fresh):
 def test_other_code_is_used_and_said(fresh, monkeypatch):
     one, _ = specs(fresh)
     origin = ledger_of(fresh).require([one])[0].provenance
-    for module in (ledger_module, __import__("echolib.pages.scorecard", fromlist=["x"])):
-        monkeypatch.setattr(module, "code_fingerprint", lambda *_: "0" * 16)
-    record, why = ledger_of(fresh).state(one)
+    for module in (runs, footer):
+        monkeypatch.setattr(module, "run_code", lambda spec: "0" * 16)
+    found = ledger_of(fresh).runs.find(one)
+    record, why = found.record, found.why
     said = f"computed by code {origin.code}, commit {short(origin.commit)}; the code has changed since"
     assert why == f"results/tiny; {said}"
-    assert f"0000000000000000; 1 of 1 {said}" in provenance_html([record], "tiny")
+    assert f"1 of 1 {said}" in provenance_html([record], "tiny")
     plan = make_plan(fresh, rate=1e11)
-    assert {s.state for s in plan.steps if s.kind == "run"} == {"kept"} and not stale(plan)
-    assert f"Kept, 2: {said}" in report(plan)
+    assert {s.state for s in plan.steps if s.kind == "run"} == {"committed"} and not stale(plan)
+    assert f"Committed, 1: {said}" in report(plan)
 
 
 def test_a_footer_names_each_machine(fresh):
@@ -307,8 +312,8 @@ def test_anew_computes_what_is_kept(fresh, monkeypatch):
     said = CliRunner().invoke(app, ["run", two.key, "--profile", "tiny", "--anew"])
     assert said.exit_code == 0 and trained == [two.label]
     monkeypatch.setenv("ECHOLIB_ANEW", "0")
-    found = ledger_of(fresh).find(two)
-    assert found.record is not None and not found.kept, "this machine's own comes first"
+    found = ledger_of(fresh).runs.find(two)
+    assert found.record is not None and not found.committed, "this machine's own comes first"
     monkeypatch.setenv("ECHOLIB_ANEW", "yes")
     with pytest.raises(ConfigError, match="ECHOLIB_ANEW = 'yes'; expected 1"):
         ledger_of(fresh)
@@ -316,22 +321,23 @@ def test_anew_computes_what_is_kept(fresh, monkeypatch):
 
 def test_an_evaluation_of_other_weights_is_not_used(whole):
     one, _ = specs(whole)
-    network = contents.needs("one", whole.profile).evaluations[1]
+    network = papers.BOOK.needs("one", whole.profile).evaluations[1]
     shutil.rmtree(whole.build / "evaluations")
-    assert evaluations.find(ledger_of(whole), network).kept
-    path = whole.run_dir(one) / "weights.safetensors"
+    assert ledger_of(whole).evaluations.find(network).committed
+    path = ledger_of(whole).runs.folder(one) / "weights.safetensors"
     path.write_bytes(path.read_bytes() + b" ")
-    found = evaluations.find(ledger_of(whole), network)
-    assert found.record is None and found.why == "not run yet; the record in results/tiny is of other weights than the run's"
+    found = ledger_of(whole).evaluations.find(network)
+    assert found.record is None
+    assert found.why == "not run yet; the record in results/tiny does not count: the run's weights changed"
 
 
 def test_the_plan_of_a_kept_profile_simulates_nothing(fresh):
     plan = make_plan(fresh, rate=1e11)
     found = {s.id: s for s in plan.steps}
-    assert {s.state for s in plan.steps if s.kind in ("run", "evaluation")} == {"kept"}
+    assert {s.state for s in plan.steps if s.kind in ("run", "evaluation")} == {"committed"}
     assert {s.state for s in plan.steps if s.kind in ("cohort", "store")} == {"unneeded"} and plan.seconds() == 0
     assert [s.id for s in plan.pending] == ["notebook-one", "notebook-two", "book"]
-    assert "unet3d 16x1 pretrain seed0" not in {s.label for s in plan.steps} and "0 of this machine, 4 from" in report(plan)
+    assert "unet3d 16x1 pretrain seed0" not in {s.label for s in plan.steps} and "0 of this machine, 5 from" in report(plan)
     assert not fresh.build.exists() or not list(fresh.build.rglob("*.avi"))
     _, two = specs(fresh)
     for path in results(fresh).glob(f"{two.key}.*"):
@@ -341,7 +347,7 @@ def test_the_plan_of_a_kept_profile_simulates_nothing(fresh):
 
 
 def test_an_evaluation_to_be_computed_wants_the_weights_of_its_run(fresh):
-    one, network = specs(fresh)[0], contents.needs("one", fresh.profile).evaluations[1]
+    one, network = specs(fresh)[0], papers.BOOK.needs("one", fresh.profile).evaluations[1]
     for path in (*results(fresh, "evaluations").glob(f"{network.key}.*"), results(fresh) / f"{one.key}.weights.safetensors"):
         path.unlink()
     step = next(s for s in make_plan(fresh, rate=1e11).steps if s.name == network.key)
@@ -354,9 +360,6 @@ def book(fresh, monkeypatch) -> Workspace:
     (fresh.root / "book" / "offline").mkdir(parents=True)
     (fresh.root / "book" / "index.md").write_text("# Home\n")
     shutil.copy(ROOT / "_config.yml", fresh.root / "_config.yml")
-    (fresh.root / "_toc.yml").write_text("format: jb-book\nroot: book/index\n"
-                                         "chapters: [file: notebooks/one, file: notebooks/two]\n")
-    monkeypatch.setattr(make, "NOTEBOOKS", contents.NOTEBOOKS)
     monkeypatch.setattr(make, "_generated", lambda making, ledger: ({}, {}))
     monkeypatch.setattr(make.speed, "speed_pages", lambda root: {"speed.md": "none"})
     monkeypatch.setattr(make, "build", lambda staging, out: shutil.copytree(staging, out, dirs_exist_ok=True) / "index.html")
@@ -368,7 +371,7 @@ def test_a_book_of_kept_records_is_made_without_simulating_or_training(book, mon
     trained = counted(monkeypatch)
     make_book("tiny")
     said = capsys.readouterr().out
-    assert "every result is here or kept: no cohort is simulated" in said and "store:" not in said
+    assert "every result is here or committed: no cohort is simulated" in said and "store:" not in said
     assert trained == [] and not (book.build / "cohort").exists() and not (book.build / "store").exists()
     assert "one of tiny" in (book.build / "html" / "notebooks" / "one.ipynb").read_text()
     _, two = specs(book)
@@ -400,20 +403,16 @@ def test_a_sample_is_the_same_bytes_as_the_whole_cohort(whole, fresh):
 
 
 def test_kept_records_of_the_profile_shown_do_not_stand_beside_themselves(whole, fresh, monkeypatch):
-    table = contents.REGISTRY["one"]
+    table = papers.BOOK.entries["one"]
     ledger = ledger_of(fresh)
-    assert kept_elsewhere(table, ledger, ledger.require(specs(fresh))) == ("", {})
-    name, rows = kept_elsewhere(table, ledger, [])
+    assert committed_elsewhere(table, ledger, ledger.require(specs(fresh))) == ("", {})
+    name, rows = committed_elsewhere(table, ledger, [])
     assert name == "tiny" and [r.key for r in rows["unet3d"]] == [specs(fresh)[0].key]
 
 
-def test_committed_evaluations_and_baselines_are_damaged_by_name(fresh):
-    exact = contents.needs("one", fresh.profile).evaluations[0]
+def test_committed_evaluations_are_damaged_by_name(fresh):
+    exact = papers.BOOK.needs("one", fresh.profile).evaluations[0]
     path = results(fresh, "evaluations") / f"{exact.key}.beats.csv"
     path.write_text(path.read_text() + "x\n")
     with pytest.raises(RecordError, match=f"results/tiny/evaluations/{exact.key}.beats.csv has another SHA-256"):
-        evaluations.require(ledger_of(fresh), [exact])
-    next(results(fresh, "baselines").glob("*.csv")).unlink()
-    with pytest.raises(RecordError, match="results/tiny/baselines/.*scores.csv is missing; bring it back"):
-        baseline.baseline_scores(ledger_of(fresh))
-    assert kept.Shelf(results(fresh, "baselines")).keys() == [baseline.key_of(fresh.profile.echonet)]
+        ledger_of(fresh).evaluate([exact])
