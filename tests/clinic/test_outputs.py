@@ -19,8 +19,8 @@ import pytest
 from echolib.clinic.curves import ticks
 from echolib.clinic.folders import finished_folder
 from echolib.clinic.outputs import write_outputs
-from echolib.data.video import probe, read_video
 from echolib.clinic.viewer import show, static_viewer
+from echolib.data.video import probe, read_video
 
 FILES = {"report.html", "summary.json", "beats.csv", "area.csv", "overlay.mp4", "masks.nii.gz"}
 

@@ -17,9 +17,9 @@ from echolib.clinic.cohort import segment_files
 from echolib.clinic.reading import open_clip
 from echolib.clinic.result import compose
 from echolib.clinic.segmentation import segment
+from echolib.clinic.viewer import static_viewer
 from echolib.data.sector import find_sector
 from echolib.data.video import read_video, write_avi
-from echolib.clinic.viewer import static_viewer
 from tests.clinic.clips import beating, stand_in
 from tests.clinic.test_reading import dicom
 

@@ -27,7 +27,8 @@ def test_a_run_depends_on_its_recipe_its_network_the_loop_and_the_scores(spec):
     found = names(("echolib.training.engine", "echolib.evaluation.scores", "echolib.models.unet3d",
                    "echolib.training.recipes.segment"))
     assert {"config/specs.py", "data/augment.py", "data/clips.py", "losses/simlvseg.py", "models/unet3d.py",
-            "training/batches.py", "training/engine.py", "training/recipes/segment.py", "evaluation/bootstrap.py", "evaluation/inference.py"} <= found
+            "training/batches.py", "training/engine.py", "training/recipes/segment.py", "evaluation/bootstrap.py",
+            "evaluation/inference.py"} <= found
     others = {"config/profile.py", "config/protocols.py", "training/recipes/reconstruct.py", "models/uniformer.py",
               "models/registry.py", "evaluation/half_cycles.py", "plots.py", "cli.py"}
     assert not others & found

@@ -10,15 +10,16 @@ import pandas as pd
 import pytest
 
 from echolib import published
-from echolib.batch import contents
 from echolib.config import load_profile
 from echolib.errors import RecordError
 from echolib.ledger.workspace import Workspace
 from echolib.pages import overview, scorecard
 from echolib.pages.verdict import STATUSES
+from echolib.papers.book import BOOK
 from echolib.papers.simlvseg import table3
-from echolib.papers.simlvseg.ablations_registry import FIGURE7, FIGURE8
-from echolib.papers.simlvseg.experiments import REGISTRY, TABLE1
+from echolib.papers.simlvseg.figure7 import FIGURE7
+from echolib.papers.simlvseg.figure8 import FIGURE8
+from echolib.papers.simlvseg.table1 import TABLE1
 from tests.papers.simlvseg.camus_results import results
 
 ROOT = Path(__file__).parents[2]
@@ -53,7 +54,7 @@ def test_the_style_makes_only_the_first_line_bold():
     ("smoke", "phantom_atlas", "smoke"), ("desk", "phantom_atlas", "desk"), ("paper", "phantom_atlas", "smoke"),
     ("paper", "simlvseg_table1", "paper")])
 def test_the_atlas_shows_phantoms_under_a_real_profile_too(profile, notebook, shown):
-    assert contents.parameters(notebook, load_profile(ROOT / "profiles" / f"{profile}.yml")) == {"profile": shown}
+    assert BOOK.parameters(notebook, load_profile(ROOT / "profiles" / f"{profile}.yml")) == {"profile": shown}
 
 
 def test_the_readme_says_of_each_profile_what_its_file_says():
@@ -80,21 +81,12 @@ class StandIn:
                                                           for p in ("overall", "ES", "ED")})
                 for s, t in ((s, self.scores(s)) for s in specs)]
 
-    def record_file(self, spec):
-        return self.workspace.run_dir(spec) / "record.json"
+    @property
+    def runs(self):
+        return SimpleNamespace(record_file=lambda spec: self.workspace.build / "runs" / spec.key / "record.json")
 
-    def scores(self, spec):
-        rng = np.random.default_rng(int(spec.key, 16))
-        shift = 0.03 if spec.init is not None and spec.init.masking.ratio == 0.6 else 0.0
-        return pd.DataFrame([{"study": f"s{i}", "patient": f"s{i}", "frame": f, "phase": p,
-                              "dice": 0.8 + shift + rng.normal(0, .02)}
-                             for i in range(30) for f, p in ((3, "ED"), (12, "ES"))])
-
-
-@pytest.fixture(autouse=True)
-def evaluated(monkeypatch):
-    """Evaluations that are all finished, each with studies of its own."""
-    def require(ledger, specs):
+    def evaluate(self, specs):
+        """Evaluations that are all finished, each with studies of its own."""
         found = []
         for spec in specs:
             rng, names = np.random.default_rng(int(spec.key, 16)), [f"s{i}" for i in range(30)]
@@ -103,7 +95,12 @@ def evaluated(monkeypatch):
                 "flicker": 10 ** rng.normal(-4, .1, 30)})))
         return found
 
-    monkeypatch.setattr(scorecard, "require", require)
+    def scores(self, spec):
+        rng = np.random.default_rng(int(spec.key, 16))
+        shift = 0.03 if "init" in spec.parents and spec.parents["init"].recipe.ratio == 0.6 else 0.0
+        return pd.DataFrame([{"study": f"s{i}", "patient": f"s{i}", "frame": f, "phase": p,
+                              "dice": 0.8 + shift + rng.normal(0, .02)}
+                             for i in range(30) for f, p in ((3, "ED"), (12, "ES"))])
 
 
 @pytest.fixture
@@ -114,16 +111,17 @@ def counted(monkeypatch):
 
 @pytest.fixture
 def camus(monkeypatch):
-    monkeypatch.setattr(table3, "load", lambda ledger: results({"all": 0.02}, len(ledger.workspace.profile.seeds)))
+    monkeypatch.setattr(table3, "load", lambda ledger, options: results({"all": 0.02}, len(ledger.workspace.profile.seeds)))
 
 
 @pytest.mark.parametrize("name", ["smoke", "desk"])
 def test_every_published_cell_of_the_paper_is_on_the_page_with_a_status(counted, camus, name):
     ledger = StandIn(name)
-    found, claimed = overview.all_cells(ledger), overview.all_claims(ledger)
+    paper = next(p for p in BOOK.papers if p.id == "simlvseg")
+    found, claimed = overview.all_cells(BOOK, paper, ledger), overview.all_claims(BOOK, paper, ledger)
     assert set(found.status) <= set(STATUSES) and found.why.str.len().gt(0).all()
     tables = {n for n in published.names() if n.startswith("simlvseg_")}
-    assert {REGISTRY[e].published if e in REGISTRY else e for e in found.experiment} == tables
+    assert {BOOK.entries[e].published if e in BOOK.entries else e for e in found.experiment} == tables
     assert sum(found.experiment == "simlvseg_figure7") == 24 and sum(found.experiment == "simlvseg_table3") == 8
     assert sum(claimed.experiment == "simlvseg_table3") == 5 and not found.duplicated(["experiment", "row", "column"]).any()
     seeds = len(ledger.workspace.profile.seeds)
@@ -131,24 +129,24 @@ def test_every_published_cell_of_the_paper_is_on_the_page_with_a_status(counted,
     grid = found[found.experiment == "simlvseg_figure7"]
     assert set(grid.records.map(len)) == ({0, seeds} if name == "smoke" else {seeds})
     assert set(grid.status) == ({"not run", "awaiting data"} if name == "smoke" else {"awaiting data"})
-    text = overview.overview_html(found, claimed)
+    text = overview.overview_html(BOOK, found, claimed)
     assert text.count("<tr>") == 2 + len(found) + len(claimed) and "93.31" in text
     for status, count in found.status.value_counts().items():
         assert f'{scorecard.chip(status)} {count}</li>' in text
-    files = overview.record_files(ledger, found)
+    files = overview.record_files(BOOK, ledger, found)
     assert all(f'href="../{path}"' in text for path in files) and len(files) == len({k for r in found.records for k in r})
 
 
 def test_a_cell_without_a_status_stops_the_build(monkeypatch):
     broken = pd.DataFrame([{"row": "a", "column": "dsc", "status": ""}])
-    entry = SimpleNamespace(id="x", measure=lambda ledger: broken)
+    entry = SimpleNamespace(id="x", measure=lambda ledger, options: broken, options=None)
     with pytest.raises(RecordError, match="x: the published cell a, dsc has no status"):
         scorecard.cells(entry, StandIn("smoke"))
 
 
 def test_results_that_are_no_dice_of_a_run_come_from_the_entry_s_own_measure():
     cell = scorecard.Cell("SimLVSeg-3D", "ms_per_frame", 0.79, np.nan, np.nan, 3.1, 3.0, 3.2, "awaiting data", "another machine")
-    entry = SimpleNamespace(id="x", measure=lambda ledger: pd.DataFrame([cell]))
+    entry = SimpleNamespace(id="x", measure=lambda ledger, options: pd.DataFrame([cell]), options=None)
     assert scorecard.cells(entry, StandIn("smoke")).ours.tolist() == [3.1]
 
 
@@ -156,7 +154,7 @@ def test_claims_of_a_grid_need_the_whole_of_it():
     smoke = scorecard.claims(FIGURE7, StandIn("smoke"))
     assert set(smoke.status) == {"undecided"} and smoke.why.str.contains("profile 'smoke' does not run .* and 1?\\d more").all()
     desk = scorecard.claims(FIGURE8, StandIn("desk")).set_index("claim")
-    assert desk.status["Pre-training with 60 % masked frames helps SimLVSeg-SI"] == "holds"
+    assert desk.status["Pre-training with 60 % masked frames helps"] == "holds"
     assert desk.status["60 % is the best ratio"] == "holds" and "all 9 comparisons hold" in desk.why["60 % is the best ratio"]
     assert desk.status["Pre-training helps at every ratio"] == "undecided"
 
@@ -164,3 +162,17 @@ def test_claims_of_a_grid_need_the_whole_of_it():
 def test_on_the_real_data_values_are_compared_by_intervals(counted):
     real = scorecard.cells(FIGURE8, StandIn("paper"))
     assert set(real.status) == {"does not hold"} and real.why.str.contains("do not meet, 3 seeds").all()
+
+
+def test_every_published_cell_has_a_status_and_stands_on_the_card(counted):
+    ledger = StandIn("smoke")
+    table = scorecard.cells(TABLE1, ledger)
+    assert len(table) == 7 * 5 and table.status.ne("").all()
+    assert set(table.status[table.row.isin(["CSS-SemiVideo", "GraphEcho", "SepXception"])]) == {"as published"}
+    ours = table.set_index(["row", "column"])
+    assert ours.status["SimLVSeg-3D", "params_m"] == "exact" and ours.status["SimLVSeg-3D", "gflops_per_frame"] == "exact"
+    assert ours.status["SimLVSeg-SI", "params_m"] == "differs", "the stand-in count is not SimLVSeg-SI's"
+    assert ours.status["SimLVSeg-3D", "dsc_overall"] == "awaiting data", "phantom Dice may not be compared with published Dice"
+    page = scorecard.scorecard_html(TABLE1, ledger)
+    assert "93.32" in page and "93.21–93.43" in page and page.count("<tr>") == 8
+    assert set(scorecard.claims(TABLE1, ledger).status) == {"undecided"}, "a profile that may not be quoted decides nothing"

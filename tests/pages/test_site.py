@@ -15,10 +15,14 @@ import yaml
 from echolib import config, published
 from echolib.errors import NotebookError
 from echolib.pages import site as book
-from echolib.pages import static as pages
 from echolib.pages.notebooks import manifest_path
+from echolib.papers.book import BOOK
+from echolib.papers.simlvseg import generated as pages
+from echolib.training.recipes.reconstruct import Reconstruct
+from echolib.training.recipes.segment import Segment
 
 ROOT = Path(__file__).parents[2]
+TOC = {"format": "jb-book", "root": "book/index", "chapters": [{"file": "notebooks/a"}, {"file": "book/more"}]}
 
 
 def checkout(folder: Path, **prose: str) -> Path:
@@ -31,7 +35,6 @@ def checkout(folder: Path, **prose: str) -> Path:
     (folder / "book" / "references.bib").write_text("@misc{a1999, author = {A, B}, title = {T}, year = {1999}}\n")
     shutil.copy(ROOT / "_config.yml", folder / "_config.yml")
     shutil.copytree(ROOT / "profiles", folder / "profiles")
-    (folder / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n  - file: notebooks/a\n  - file: book/more\n")
     texts = {"index": "# Home\n\n```{include} ../generated/scorecard.md\n```\n", "more": "# More\n\n$x^2$ {cite}`a1999`\n\n"
              "```{bibliography}\n```\n"}
     for name, text in (texts | prose).items():
@@ -51,7 +54,7 @@ def checkout(folder: Path, **prose: str) -> Path:
 
 def gather(root: Path, **generated: str) -> Path:
     texts = {"scorecard.md": "The card.\n", **{f"{k}.md": v for k, v in generated.items()}}
-    return book.assemble(root, root / "build" / "staging", [root / "build" / "a.ipynb"], texts)
+    return book.assemble(root, root / "build" / "staging", TOC, [root / "build" / "a.ipynb"], texts)
 
 
 def test_assemble_gathers_everything_and_nothing_old(tmp_path):
@@ -59,10 +62,10 @@ def test_assemble_gathers_everything_and_nothing_old(tmp_path):
     (root / "film.mp4").write_bytes(b"film")
     (root / "build" / "staging").mkdir()
     (root / "build" / "staging" / "old").write_text("old")
-    staging = book.assemble(root, root / "build" / "staging", [root / "build" / "a.ipynb"], {"scorecard.md": "x"},
+    staging = book.assemble(root, root / "build" / "staging", TOC, [root / "build" / "a.ipynb"], {"scorecard.md": "x"},
                             {"media/film.mp4": root / "film.mp4"})
     found = {p.relative_to(staging).as_posix() for p in staging.rglob("*") if p.is_file()}
-    assert {"_config.yml", "_toc.yml", "book/index.md", "notebooks/a.ipynb", "generated/scorecard.md", "generated/switches.md",
+    assert {"_config.yml", "_toc.yml", "book/index.md", "notebooks/a.ipynb", "generated/scorecard.md",
             "extra/offline/widgets/config.js", "extra/media/film.mp4"} <= found
     assert not found & {"old", "book/offline/widgets/config.js", "notebooks/a.manifest.json"}
 
@@ -144,10 +147,10 @@ def test_an_interrupted_swap_is_mended(tmp_path):
 
 
 def test_toc_and_pages_agree():
-    for page in book.toc_pages(ROOT / "_toc.yml"):
+    for page in book.toc_pages(BOOK.toc()):
         assert (ROOT / f"{page}.md").is_file() or page.startswith("notebooks/")
     assert {p.stem for p in (ROOT / "book").glob("*.md")} == {
-        Path(p).name for p in book.toc_pages(ROOT / "_toc.yml") if p.startswith("book/")}
+        Path(p).name for p in book.toc_pages(BOOK.toc()) if p.startswith("book/")}
 
 
 def test_vendored_scripts_are_unchanged():
@@ -160,10 +163,11 @@ def test_vendored_scripts_are_unchanged():
 
 def test_the_audit_names_options_that_exist():
     text = (ROOT / "book" / "audit.md").read_text()
-    named = re.findall(r"<code>(Switches|Profile|MaskingSpec|RunSpec)\.(\w+)</code>", text)
+    named = re.findall(r"<code>(Switches|Profile|Reconstruct|Segment|RunSpec)\.(\w+)</code>", text)
     assert len(named) >= 10
     for kind, name in named:
-        assert name in getattr(config, kind).model_fields, f"{kind}.{name}"
+        options = {"Reconstruct": Reconstruct, "Segment": Segment}.get(kind) or getattr(config, kind)
+        assert name in options.model_fields, f"{kind}.{name}"
     assert re.findall(r'<tr><th scope="row">(\d+)</th>', text) == [str(n) for n in range(1, 13)]
 
 

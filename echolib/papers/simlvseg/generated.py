@@ -25,7 +25,7 @@ SWITCHES = {
 }
 
 
-def generated(profiles: Path) -> dict[str, str]:
+def generated_parts(profiles: Path) -> dict[str, str]:
     """Generated parts by file name; pages include them from ``generated/``.
 
     Args:

@@ -10,16 +10,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from echolib.batch import contents
-from echolib.config import MaskingSpec, load_profile, switches
+from echolib.config import load_profile, switches
+from echolib.pages.experiment import Options
 from echolib.pages.lint import lint
-from echolib.papers.simlvseg import audit_effects, audit_runs
-from echolib.papers.simlvseg.ablations_registry import FIGURE8, ratio_name
-from echolib.papers.simlvseg.audit_runs import DIFFERENCES, changes, comparisons, groups, switched_run
-from echolib.papers.simlvseg.experiments import AUDIT, TABLE1
+from echolib.papers.book import BOOK
+from echolib.papers.simlvseg import audit_effects
+from echolib.papers.simlvseg.audit import AUDIT, DIFFERENCES, changes, comparisons, groups, switched_run
+from echolib.papers.simlvseg.figure8 import FIGURE8, ratio_name
+from echolib.papers.simlvseg.runs import segment_run
+from echolib.papers.simlvseg.table1 import TABLE1
+from echolib.training.recipes.reconstruct import Reconstruct
 
 ROOT = Path(__file__).parents[3]
 PAPER, SMOKE = (load_profile(ROOT / "profiles" / f"{name}.yml") for name in ("paper", "smoke"))
+FIRST = "parents.init"
 PAPERS = {"unet3d": "3D U-Net, as in the text", "si_uniformer_s": "SI UniFormer-S, as in the text"}
 
 
@@ -31,14 +35,15 @@ def leaves(spec, path: str = "") -> dict[str, object]:
 
 
 @pytest.mark.parametrize(("row", "fields"), [
-    (3, {"loss"}),
-    (4, {"init.train.optimiser.weight_decay", "init.train.optimiser.betas", "init.train.optimiser.amsgrad",
-         "train.optimiser.amsgrad", "train.optimiser.milestones"}),
-    (6, {"init.masking.target"}), (7, {"init.masking.counts"}),
-    (8, {"init.train.augment.jitter_p", "init.train.augment.clahe_p", "train.augment.jitter_p", "train.augment.clahe_p"})])
+    (3, {"recipe.loss"}),
+    (4, {*(f"{FIRST}.train.optimiser.{name}" for name in ("weight_decay", "betas", "amsgrad")), "train.optimiser.amsgrad",
+         "train.optimiser.milestones"}),
+    (6, {"parents.init.recipe.target"}), (7, {"parents.init.recipe.counts"}),
+    (8, {f"{FIRST}.train.augment.jitter_p", f"{FIRST}.train.augment.clahe_p", "train.augment.jitter_p",
+         "train.augment.clahe_p"})])
 def test_a_switched_run_differs_in_its_switch_alone(row, fields):
     one = next(d for d in DIFFERENCES if d.row == row)
-    runs, wanted = groups(PAPER, seed=2), comparisons(PAPER)
+    runs, wanted = groups(PAPER, 2, Options()), comparisons(PAPER)
     name = next(n for n, rows in wanted.items() if rows == (one,))
     a, b = leaves(runs[PAPERS[one.model]]), leaves(runs[name])
     assert {k for k in a.keys() | b.keys() if a.get(k) != b.get(k)} == fields
@@ -47,24 +52,26 @@ def test_a_switched_run_differs_in_its_switch_alone(row, fields):
 
 
 def test_the_values_are_those_of_the_released_protocol():
-    together = groups(PAPER, 0)["3, 4, 6, 8 together"]
+    together = groups(PAPER, 0, Options())["3, 4, 6, 8 together"]
     option = switches("released", PAPER.ablation.segment.epochs)
-    assert together.loss == option.loss and together.train.optimiser == option.segment_optimiser
-    assert together.init.train.optimiser == option.pretrain_optimiser
-    assert together.init.masking == MaskingSpec(target="first_channel")
-    assert together.train.augment == together.init.train.augment == option.augment
-    released = PAPER.segment_run("unet3d", seed=0, pretrained=True, protocol="released", ablation=True)
-    assert changes(together, released) == ["stage 2, protocol: paper → released", "stage 1, protocol: paper → released"]
+    assert together.recipe.loss == option.loss and together.train.optimiser == option.segment_optimiser
+    assert together.parents["init"].train.optimiser == option.pretrain_optimiser
+    assert together.parents["init"].recipe == Reconstruct(target="first_channel")
+    assert together.train.augment == together.parents["init"].train.augment == option.augment
+    released = segment_run(PAPER, "unet3d", seed=0, pretrained=True, protocol="released", ablation=True)
+    assert changes(together, released) == ["stage 2, validation: per_frame → pooled"]
 
 
 def test_a_short_profile_keeps_its_learning_rate_and_runs_the_rows_that_it_names():
-    assert SMOKE.ablation.audit_rows == (3,) and list(groups(SMOKE, 0)) == [PAPERS["unet3d"], "3: one Dice over the batch"]
+    assert SMOKE.ablation.audit_rows == (3,)
+    assert list(groups(SMOKE, 0, Options())) == [PAPERS["unet3d"], "3: one Dice over the batch"]
     every = SMOKE.model_copy(update={"ablation": SMOKE.ablation.model_copy(update={"audit_rows": (4, 7)})})
-    runs = groups(every, 0)
+    runs = groups(every, 0, Options())
     assert list(runs) == [*PAPERS.values(), "4: optimisers and their schedule", "7: ratio counts frames kept"]
     four = runs["4: optimisers and their schedule"]
-    assert four.train.optimiser.lr == SMOKE.ablation.segment.lr and four.init.train.optimiser.lr == SMOKE.ablation.pretrain.lr
-    assert groups(SMOKE.model_copy(update={"ablation": None}), 0) == {}
+    assert four.train.optimiser.lr == SMOKE.ablation.segment.lr
+    assert four.parents["init"].train.optimiser.lr == SMOKE.ablation.pretrain.lr
+    assert groups(SMOKE.model_copy(update={"ablation": None}), 0, Options()) == {}
     with pytest.raises(ValueError, match="rows 3, 7 are shown by several networks"):
         switched_run(PAPER, (DIFFERENCES[0], DIFFERENCES[3]), 0)
 
@@ -72,7 +79,7 @@ def test_a_short_profile_keeps_its_learning_rate_and_runs_the_rows_that_it_names
 def test_runs_that_other_pages_have_are_shared_and_all_are_planned_before_the_page():
     assert AUDIT.runs(PAPER)[PAPERS["unet3d"]] == TABLE1.runs(PAPER)["SimLVSeg-3D"]
     assert AUDIT.runs(PAPER)[PAPERS["si_uniformer_s"]] == FIGURE8.runs(PAPER)[ratio_name(0.6)]
-    keys = {s.key for s in contents.needs("simlvseg_audit", PAPER).runs}
+    keys = {s.key for s in BOOK.needs("simlvseg_audit", PAPER).runs}
     assert keys == {s.key for entry in (AUDIT, TABLE1) for specs in entry.runs(PAPER).values() for s in specs}
 
 
@@ -170,5 +177,5 @@ def test_both_readings_of_a_record():
 def test_the_page_s_notebook_is_thin_and_names_rows_that_the_audit_has():
     assert lint(ROOT / "notebooks" / "simlvseg_audit.ipynb") == []
     audit = (ROOT / "book" / "audit.md").read_text(encoding="utf-8")
-    assert all(f'<tr><th scope="row">{d.row}</th>' in audit for d in audit_runs.DIFFERENCES)
+    assert all(f'<tr><th scope="row">{d.row}</th>' in audit for d in DIFFERENCES)
     assert "simlvseg_audit.ipynb" in audit

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from echolib.batch import contents
 from echolib.config import load_profile
-from echolib.ledger.examples import Picture
+from echolib.evaluation.evaluation import Picture
 from echolib.pages import scorecard
+from echolib.papers.book import BOOK
 from echolib.papers.companion import ejection
 from echolib.papers.simlvseg import figure6 as challenging
 from echolib.papers.simlvseg import figure6_drawing as challenging_figures
-from echolib.papers.simlvseg.experiments import CHALLENGES, FIGURE6, FRAMEWISE
+from echolib.papers.simlvseg.figure6 import CHALLENGES, FIGURE6, FRAMEWISE, Figure6Options
 
 ROOT = Path(__file__).parents[3]
 STUDIES = [f"s{i}" for i in range(8)]
@@ -89,20 +89,20 @@ def test_the_tables(presets):
     plt.close(figure)
 
 
-def test_each_claim_rests_on_its_preset(presets, monkeypatch):
+def test_each_claim_rests_on_its_preset(presets):
     profile = load_profile(ROOT / "profiles" / "desk.yml")
     presets["effusion"] = {name: presets["effusion"][name] for name in NETWORKS}
     presets["effusion"]["SimLVSeg-3D"] = [evaluation(0.5, seed) for seed in range(3)]
     wanted = FIGURE6.evaluations(profile)
     names = {id(specs): name for name, specs in wanted.items()}
 
-    def require(ledger, specs):
+    def evaluate(specs):
         network, words = names[id(specs)].split(" on ")
         return presets[{v: k for k, v in CHALLENGES.items()}[words]][network]
 
-    monkeypatch.setattr(scorecard, "require", require)
     entry = SimpleNamespace(claims=FIGURE6.claims, judge=None, runs=lambda p: {}, evaluations=lambda p: wanted)
-    found = scorecard.claims(entry, SimpleNamespace(workspace=SimpleNamespace(profile=profile))).set_index("claim")
+    ledger = SimpleNamespace(workspace=SimpleNamespace(profile=profile), evaluate=evaluate)
+    found = scorecard.claims(entry, ledger).set_index("claim")
     assert len(found) == 4
     for claim, row in found.iterrows():
         assert row.status == ("does not hold" if claim.endswith("effusion") else "holds"), claim
@@ -112,12 +112,12 @@ def test_each_claim_rests_on_its_preset(presets, monkeypatch):
 @pytest.mark.parametrize("name", ["smoke", "paper"])
 def test_what_the_page_asks_for(name):
     profile = load_profile(ROOT / "profiles" / f"{name}.yml")
-    needed = challenging.needed(profile)
+    needed = challenging.needed(profile, Figure6Options())
     assert (f"SimLVSeg-3D on {challenging.ORDINARY}" in needed) == (name == "smoke"), "real data has no exact masks"
     assert {name for claim in FIGURE6.claims for pair in claim.pairs for name in pair} <= needed.keys()
     keys = {s.key for specs in needed.values() for s in specs}
     shared = {s.key for part in ejection.needed(profile) for group in part.values() for s in group}
     new = [s for specs in needed.values() for s in specs if s.key not in shared]
     assert {s.data.phantom.preset for s in new} == {"foreshortening", "poor_quality", "effusion"}
-    assert {s.key for s in contents.needs("simlvseg_figure6", profile).evaluations} == keys
-    assert {s.key for s in contents.select("simlvseg_figure6", profile).evaluations} == keys
+    assert {s.key for s in BOOK.needs("simlvseg_figure6", profile).evaluations} == keys
+    assert {s.key for s in BOOK.select("simlvseg_figure6", profile).evaluations} == keys

@@ -13,14 +13,17 @@ import pytest
 from echolib.config import load_profile
 from echolib.errors import DataError
 from echolib.evaluation.consistency import high_frequency_energy
+from echolib.evaluation.evaluation import Picture
+from echolib.evaluation.kinds.video import VideoSpec
 from echolib.evaluation.study_measures import curve_errors, valve_contrast
-from echolib.ledger.evaluations import EvaluationSpec
-from echolib.ledger.examples import Examples, Picture
+from echolib.ledger.examples import Examples
 from echolib.pages import scorecard
 from echolib.papers.companion import ejection
 from echolib.papers.simlvseg import figure9 as temporal
 from echolib.papers.simlvseg import figure9_drawing as temporal_figures
-from echolib.papers.simlvseg.experiments import FIGURE9, FRAMEWISE
+from echolib.papers.simlvseg.figure6 import FRAMEWISE
+from echolib.papers.simlvseg.figure9 import FIGURE9, Figure9Options
+from echolib.papers.simlvseg.runs import segment_run
 
 ROOT = Path(__file__).parents[3]
 STUDIES = [f"s{i:02d}" for i in range(12)]
@@ -133,36 +136,37 @@ def test_dice_on_traced_frames_stands_beside_dice_on_all(groups):
 
 @pytest.mark.parametrize(("profile", "first", "second"), [
     ("desk", "undecided", "holds"), ("smoke", "undecided", "undecided")])
-def test_the_verdicts_rest_on_the_evaluations(groups, monkeypatch, profile, first, second):
+def test_the_verdicts_rest_on_the_evaluations(groups, profile, first, second):
     loaded = load_profile(ROOT / "profiles" / f"{profile}.yml")
     wanted = FIGURE9.evaluations(loaded)
     asked = {id(specs): name for name, specs in wanted.items()}
-    monkeypatch.setattr(scorecard, "require", lambda ledger, specs: groups[asked[id(specs)]][:len(specs)])
     entry = SimpleNamespace(claims=FIGURE9.claims, judge=None, runs=lambda p: {}, evaluations=lambda p: wanted)
-    found = scorecard.claims(entry, SimpleNamespace(workspace=SimpleNamespace(profile=loaded)))
+    ledger = SimpleNamespace(workspace=SimpleNamespace(profile=loaded),
+                             evaluate=lambda specs: groups[asked[id(specs)]][:len(specs)])
+    found = scorecard.claims(entry, ledger)
     assert found.status.tolist() == [first, second]
     assert found.why[1].startswith("difference +") and "dB less high-frequency energy" in found.why[1]
     assert found.why[1].endswith("without 1 study that lacks a value") and "without" not in found.why[0]
 
 
-def test_a_claim_without_any_value_is_undecided(groups, monkeypatch):
+def test_a_claim_without_any_value_is_undecided(groups):
     loaded = load_profile(ROOT / "profiles" / "desk.yml")
     for one in groups[FRAMEWISE]:
         one.studies["flicker"] = np.nan
-    monkeypatch.setattr(scorecard, "require", lambda ledger, specs: groups[specs])
     entry = SimpleNamespace(claims=FIGURE9.claims[1:], judge=None, runs=lambda p: {},
                             evaluations=lambda p: {n: n for n in groups})
-    found = scorecard.claims(entry, SimpleNamespace(workspace=SimpleNamespace(profile=loaded)))
+    ledger = SimpleNamespace(workspace=SimpleNamespace(profile=loaded), evaluate=lambda specs: groups[specs])
+    found = scorecard.claims(entry, ledger)
     assert found.status.tolist() == ["undecided"] and found.why[0] == "no study has a value on both sides"
 
 
 @pytest.mark.parametrize("name", ["smoke", "desk", "paper"])
 def test_the_page_shares_its_evaluations_with_that_on_the_ejection_fraction(name):
     profile = load_profile(ROOT / "profiles" / f"{name}.yml")
-    ours = {s.key for specs in temporal.needed(profile).values() for s in specs}
+    ours = {s.key for specs in temporal.needed(profile, Figure9Options()).values() for s in specs}
     theirs = {s.key for specs in ejection.needed(profile)[0].values() for s in specs}
-    extra = {EvaluationSpec(run=profile.segment_run("unet3d", seed=seed), data=profile.echonet, studies=profile.probe.videos,
-                            overlap=True).key for seed in profile.seeds}
+    extra = {VideoSpec(run=segment_run(profile, "unet3d", seed=seed), data=profile.echonet, studies=profile.probe.videos,
+                       overlap=True).key for seed in profile.seeds}
     assert ours - theirs == extra, "only the network without pre-training is new"
 
 

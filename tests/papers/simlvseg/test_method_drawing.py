@@ -12,6 +12,8 @@ from echolib.evaluation.complexity import measure
 from echolib.papers.simlvseg import method_drawing as method
 from echolib.papers.simlvseg import networks as network_figures
 from echolib.training.batches import Batch
+from echolib.training.recipes.reconstruct import MaskedBatch
+from echolib.training.recipes.segment import TracedBatch
 
 MASKED = np.array([1, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], bool)
 
@@ -29,12 +31,12 @@ def masked_batch() -> Batch:
     clip, _ = moving_disk(1, len(MASKED))
     seen = clip.clone()
     seen[:, :, MASKED] = normalise(torch.zeros_like(clip))[:, :, MASKED]
-    return Batch(seen, ["a"], target=clip, masked=torch.tensor(MASKED)[None])
+    return MaskedBatch(seen, ["a"], target=clip, masked=torch.tensor(MASKED)[None])
 
 
 def traced_batch(position: int) -> Batch:
     clip, masks = moving_disk(2, 16)
-    return Batch(clip, ["a", "b"], mask=masks[:, position], position=torch.tensor([position] * 2))
+    return TracedBatch(clip, ["a", "b"], mask=masks[:, position], position=torch.tensor([position] * 2))
 
 
 def test_a_network_that_gives_back_what_it_sees_errs_in_masked_frames_only():

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from echolib import published
-from echolib.batch import contents
 from echolib.batch.cost import Estimator
 from echolib.config import ClipSpec, load_profile
 from echolib.errors import DataError
@@ -17,12 +16,25 @@ from echolib.evaluation.bootstrap import patient_interval
 from echolib.evaluation.half_cycles import scores
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.workspace import Workspace
+from echolib.pages.catalogue import cohorts
 from echolib.pages.scorecard import Cell
 from echolib.pages.verdict import STATUSES
+from echolib.papers.book import BOOK
 from echolib.papers.simlvseg import table3
 from echolib.papers.simlvseg import table3_drawing as table3_figures
-from echolib.papers.simlvseg.experiments import TABLE1, TABLE3
-from echolib.papers.simlvseg.table3 import READINGS, TEXT, WITH, WITHOUT, Reading, Results, chosen, estimates
+from echolib.papers.simlvseg.table1 import TABLE1
+from echolib.papers.simlvseg.table3 import (
+    READINGS,
+    TABLE3,
+    TEXT,
+    WITH,
+    WITHOUT,
+    Reading,
+    Results,
+    Table3Options,
+    chosen,
+    estimates,
+)
 from tests.papers.simlvseg.camus_results import evaluation, results
 
 ROOT = Path(__file__).parents[3]
@@ -99,29 +111,30 @@ def test_every_published_cell_has_a_status_and_is_as_printed(found, name):
 def test_a_profile_without_camus_says_so():
     profile = PROFILES["smoke"].model_copy(update={"camus": None})
     ledger = Ledger(Workspace(root=ROOT, profile=profile, build=ROOT / "build" / "none"))
-    table, claimed = table3.measured_cells(ledger), table3.judged_claims(ledger)
+    table, claimed = table3.measured_cells(ledger, Table3Options()), table3.judged_claims(ledger, Table3Options())
     assert set(table.status) == {"not run"} and table.why.str.contains("'smoke' has no CAMUS cohort").all()
     assert set(claimed.status) == {"undecided"} and len(claimed) == 5 and claimed.why.equals(table.why[:5])
-    assert table3.needed(profile) == table3.runs_of(profile) == [] and TABLE3.runs(profile) == {}
+    assert table3.runs_of(profile, Table3Options()) == [] and TABLE3.runs(profile) == {}
+    assert TABLE3.needs(profile).evaluations == ()
 
 
 def test_who_holds_only_echonet_is_told_how_to_name_camus(monkeypatch):
     monkeypatch.delenv("ECHOLIB_CAMUS", raising=False)
     ledger = Ledger(Workspace(root=ROOT, profile=PROFILES["paper"], build=ROOT / "build" / "none"))
-    table = table3.measured_cells(ledger)
+    table = table3.measured_cells(ledger, Table3Options())
     assert set(table.status) == {"not run"} and table.why.str.contains("reads the real camus data.*CAMUS=").all()
 
 
 def test_nothing_is_trained_for_it_and_every_way_is_evaluated():
     for profile in PROFILES.values():
         first = {s.key for specs in TABLE1.runs(profile).values() for s in specs}
-        wanted = contents.needs("simlvseg_table3", profile)
+        wanted = BOOK.needs("simlvseg_table3", profile)
         assert {r.key for r in wanted.runs} <= first and len(wanted.runs) == 2 * len(profile.seeds)
         kinds = [e.kind for e in wanted.evaluations]
-        assert kinds.count("half_cycle") == 3 * len(wanted.runs) and profile.camus in contents.cohorts(profile, [wanted])
+        assert kinds.count("half_cycle") == 3 * len(wanted.runs) and profile.camus in cohorts(profile, [wanted])
         assert kinds.count("video") == 1, "of which one clip is shown; the page of Figure 9 needs it as well"
-        assert set(table3_figures.shifted(profile)) <= set(wanted.evaluations)
-        assert contents.select("simlvseg_table3", profile).evaluations == wanted.evaluations
+        assert set(table3.shifted(profile, Table3Options())) <= set(wanted.evaluations)
+        assert BOOK.select("simlvseg_table3", profile).evaluations == wanted.evaluations
 
 
 def test_claims_need_seeds_that_agree(found):
@@ -160,7 +173,7 @@ def test_the_page_s_tables_and_figures(found):
 
 
 def test_an_evaluation_s_cost_grows_with_the_cohort_and_the_clip():
-    estimator, spec = Estimator([], rate=1e12), table3.needed(PROFILES["desk"])[0]
+    estimator, spec = Estimator([], rate=1e12), TABLE3.needs(PROFILES["desk"]).evaluations[0]
     more = spec.data.model_copy(update={"phantom": spec.data.phantom.model_copy(update={"train": 40})})
     longer = spec.run.model_copy(update={"clip": ClipSpec(frames=64)})
     small, large, wide = (estimator.evaluation(spec.model_copy(update=u)) for u in ({}, {"data": more}, {"run": longer}))

@@ -1,53 +1,44 @@
-"""The registry: every entry has its CSV, its notebook and runnable specifications; the published numbers are untouched."""
+"""The catalogue: every entry has its CSV, its notebook and runnable specifications; the published numbers are untouched."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from echolib import published
 from echolib.config import AblationSize, load_profile
 from echolib.errors import ConfigError
-from echolib.ledger import provenance
-from echolib.ledger.provenance import _meaning, code_fingerprint
-from echolib.pages.entries import Claim
-from echolib.papers.simlvseg.ablations_registry import (
-    BACKBONES,
-    FIGURE7,
-    FIGURE7_FRAMES,
-    FIGURE7_PERIODS,
-    FIGURE8,
-    TABLE2,
-    ratio_name,
-)
-from echolib.papers.simlvseg.experiments import REGISTRY, TABLE1
+from echolib.pages.experiment import Claim
+from echolib.papers.book import BOOK
+from echolib.papers.simlvseg.figure7 import FIGURE7, FIGURE7_FRAMES, FIGURE7_PERIODS
+from echolib.papers.simlvseg.figure8 import FIGURE8, ratio_name
+from echolib.papers.simlvseg.runs import segment_run
+from echolib.papers.simlvseg.table1 import TABLE1
+from echolib.papers.simlvseg.table2 import BACKBONES, TABLE2
 
 ROOT = Path(__file__).parents[2]
 PROFILES = {name: load_profile(ROOT / "profiles" / f"{name}.yml") for name in ("smoke", "desk", "phantom", "paper")}
 
 
-@pytest.mark.parametrize("entry", REGISTRY.values(), ids=lambda e: e.id)
+@pytest.mark.parametrize("entry", BOOK.entries.values(), ids=lambda e: e.id)
 def test_an_entry_is_complete(entry):
     assert (ROOT / "notebooks" / f"{entry.notebook}.ipynb").is_file()
     if not entry.published:  # the paper prints no number: claims on evaluations, or runs that the page compares itself
         assert all(claim.measure for claim in entry.claims) and not entry.draws and entry.measure is None
-        assert entry.claims or entry.runs(PROFILES["paper"]), "an entry without numbers, claims and runs"
     for profile in PROFILES.values():
         runs = entry.runs(profile)
         keys = [spec.key for specs in runs.values() for spec in specs]
         assert len(keys) == len(set(keys)) == len(runs) * len(profile.seeds)
         if entry.measure is None:
-            assert {c.group for c in entry.cells(profile)} - {""} <= set(runs)
-            assert all(c.group or c.network or c.other or c.absent for c in entry.cells(profile)), "a cell that nothing answers"
+            assert {c.group for c in entry.printed(profile)} - {""} <= set(runs)
+            assert all(c.group or c.network or c.other or c.absent for c in entry.printed(profile)), "a cell that nothing answers"
         for group in entry.evaluations(profile).values():
             assert [spec.run.seed for spec in group] == list(profile.seeds)
         if not entry.published:
-            assert not entry.cells(profile)
+            assert not entry.printed(profile)
         elif not entry.draws:
-            assert entry.measure is not None or {c.row for c in entry.cells(profile)} and len(published.load(entry.published))
+            assert entry.measure is not None or {c.row for c in entry.printed(profile)} and len(published.load(entry.published))
     for claim in entry.claims:
         full = (entry.evaluations if claim.measure else entry.runs)(PROFILES["paper"])
         assert {name for pair in claim.pairs for name in pair} <= set(full), claim.text
@@ -55,7 +46,7 @@ def test_an_entry_is_complete(entry):
 
 @pytest.mark.parametrize(("entry", "columns"), [(TABLE1, 5), (FIGURE7, 1), (FIGURE8, 1), (TABLE2, 4)])
 def test_every_published_cell_is_listed_as_printed(entry, columns):
-    cells, table = entry.cells(PROFILES["smoke"]), published.load(entry.published)
+    cells, table = entry.printed(PROFILES["smoke"]), published.load(entry.published)
     assert len(cells) == len({(c.row, c.column) for c in cells}) == columns * len(table)
     dice = [c.value for c in cells if c.column == "dsc_overall"]
     assert dice == pytest.approx(list(table.dsc_overall), nan_ok=True)
@@ -64,9 +55,9 @@ def test_every_published_cell_is_listed_as_printed(entry, columns):
 def test_the_paper_s_grid_is_run_in_full_and_smoke_says_what_it_leaves_out():
     for name in ("desk", "phantom", "paper"):
         profile = PROFILES[name]
-        assert all(c.group for c in FIGURE7.cells(profile)) and all(c.group for c in FIGURE8.cells(profile))
+        assert all(c.group for c in FIGURE7.printed(profile)) and all(c.group for c in FIGURE8.printed(profile))
         assert len(FIGURE7.runs(profile)) == 24 and len(FIGURE8.runs(profile)) == 10
-    left_out = [c for c in FIGURE7.cells(PROFILES["smoke"]) if not c.group]
+    left_out = [c for c in FIGURE7.printed(PROFILES["smoke"]) if not c.group]
     assert len(left_out) == 24 - len(FIGURE7.runs(PROFILES["smoke"])) and all("'smoke'" in c.absent for c in left_out)
 
 
@@ -74,19 +65,19 @@ def test_a_profile_without_ablations_runs_none_and_says_so():
     profile = PROFILES["smoke"].model_copy(update={"ablation": None})
     for entry in (FIGURE7, FIGURE8, TABLE2):
         assert entry.runs(profile) == {}
-        assert all("runs no ablations" in c.absent for c in entry.cells(profile) if c.column == "dsc_overall")
+        assert all("runs no ablations" in c.absent for c in entry.printed(profile) if c.column == "dsc_overall")
     with pytest.raises(ConfigError, match="no option 'ablation'"):
-        profile.segment_run("unet3d", seed=0, ablation=True)
+        segment_run(profile, "unet3d", seed=0, ablation=True)
 
 
 def test_pages_share_runs_of_the_same_specification():
     paper = PROFILES["paper"]
-    runs = {e.id: e.runs(paper) for e in REGISTRY.values()}
+    runs = {e.id: e.runs(paper) for e in BOOK.entries.values()}
     grid, ratios, backbones = runs["simlvseg_figure7"], runs["simlvseg_figure8"], runs["simlvseg_table2"]
     assert grid["SI UniFormer-S 16x5"] == ratios["no pre-training"] == backbones["UniFormer-S"]
     assert grid["3D U-Net 32x1"] == backbones["3D U-Net"] == runs["simlvseg_table1"]["SimLVSeg-3D, no pre-training"]
     assert ratios[ratio_name(0.6)] == runs["simlvseg_table1"]["SimLVSeg-SI"]
-    assert all(spec.init is None for specs in grid.values() for spec in specs), "Figure 7 is without pre-training"
+    assert all(not spec.parents for specs in grid.values() for spec in specs), "Figure 7 is without pre-training"
     assert {name: specs[0].model.name for name, specs in backbones.items() if name in BACKBONES} == {
         name: model for name, (model, _) in BACKBONES.items()}
 
@@ -112,7 +103,7 @@ def test_published_values_that_the_text_also_states():
     assert table.dsc_overall["SimLVSeg-3D"] == 93.32 and table.dsc_overall_lo["SimLVSeg-3D"] == 93.21
     assert table.gflops_per_frame["SimLVSeg-3D"] == 1.13 and table.params_m["SimLVSeg-3D"] == 18.83
     assert len(table) == 7
-    grid = {c.row: c.value for c in FIGURE7.cells(PROFILES["paper"])}
+    grid = {c.row: c.value for c in FIGURE7.printed(PROFILES["paper"])}
     best = {kind: max((n for n in grid if n.startswith(kind)), key=grid.get) for kind in ("SI", "3D")}
     assert best == {"SI": "SI UniFormer-S 16x5", "3D": "3D U-Net 32x1"}
     assert (grid[best["SI"]], grid[best["3D"]]) == (93.21, 93.31)
@@ -121,24 +112,6 @@ def test_published_values_that_the_text_also_states():
 def test_an_unknown_published_table_is_named():
     with pytest.raises(ConfigError, match="simlvseg_table9"):
         published.load("simlvseg_table9")
-
-
-def test_the_code_fingerprint_ignores_comments_and_docstrings_only():
-    one = '"""Doc."""\n\ndef f(x):\n    """Say."""\n    return x + 1  # why\n'
-    assert _meaning(one) == _meaning("def f(x):\n    return x + 1\n")
-    assert _meaning(one) != _meaning("def f(x):\n    return x + 2\n")
-    assert code_fingerprint(("config",)) != code_fingerprint(("losses",))
-
-
-def test_an_edited_file_changes_the_fingerprint_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "echolib", SimpleNamespace(__file__=str(tmp_path / "__init__.py")))
-    (tmp_path / "a.py").write_text("x = 1\n")
-    first = code_fingerprint(("a.py",))
-    (tmp_path / "a.py").write_text("x = 2\n")  # as long as before
-    os.utime(tmp_path / "a.py", ns=(1, 1))
-    second = code_fingerprint(("a.py",))
-    (tmp_path / "a.py").write_text("x = 2  # why\n")
-    assert first != second == code_fingerprint(("a.py",))
 
 
 def test_the_axes_of_figure_7_are_those_of_its_table():

@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from echolib.batch import contents
 from echolib.config import load_profile
+from echolib.papers.book import BOOK
 from echolib.papers.companion import ejection
 from echolib.papers.simlvseg import figure6 as challenging
 from echolib.papers.simlvseg import figure9 as temporal
 from echolib.papers.simlvseg import figure9_drawing as temporal_figures
-from echolib.papers.simlvseg import figure9_windows as windows
+from echolib.papers.simlvseg import windows
+from echolib.papers.simlvseg.figure6 import Figure6Options
+from echolib.papers.simlvseg.figure9 import Figure9Options
 
 PROFILES = Path(__file__).parents[3] / "profiles"
 
@@ -24,7 +26,8 @@ PROFILES = Path(__file__).parents[3] / "profiles"
 @pytest.mark.parametrize("name", ["smoke", "desk", "paper"])
 def test_networks_of_several_frames_get_overlapping_windows_on_every_page(name):
     profile = load_profile(PROFILES / f"{name}.yml")
-    pages = [*ejection.needed(profile), challenging.needed(profile), temporal.needed(profile)]
+    pages = [*ejection.needed(profile), challenging.needed(profile, Figure6Options()),
+             temporal.needed(profile, Figure9Options())]
     specs = [spec for page in pages for group in page.values() for spec in group if spec.run is not None]
     assert {(spec.run.clip.frames > 1, spec.overlap) for spec in specs} == {(True, True), (False, False)}
 
@@ -32,7 +35,7 @@ def test_networks_of_several_frames_get_overlapping_windows_on_every_page(name):
 def test_figure_9_asks_for_both_ways_and_compares_the_same_runs_on_the_same_videos():
     profile = load_profile(PROFILES / "desk.yml")
     both = windows.needed(profile)
-    listed = {spec.key for spec in contents.needs("simlvseg_figure9", profile).evaluations}
+    listed = {spec.key for spec in BOOK.needs("simlvseg_figure9", profile).evaluations}
     assert {spec.key for group in both.values() for spec in group} <= listed
     for one, other in zip(both[windows.OVERLAPPING], both[windows.SIDE_BY_SIDE], strict=True):
         assert one.overlap and not other.overlap and one.model_copy(update={"overlap": False}) == other

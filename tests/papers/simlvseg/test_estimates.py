@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 
 from echolib import plots
-from echolib.papers.simlvseg import ablations
-from echolib.papers.simlvseg.ablations import best_set, cube, estimate, resample
-from echolib.papers.simlvseg.ablations_registry import BACKBONES, RATIOS, ratio_name
+from echolib.pages.estimates import best_set, cube, estimate, resample
+from echolib.papers.simlvseg import figure7_drawing, figure8_drawing, table1_drawing, table2_drawing
+from echolib.papers.simlvseg.figure8 import RATIOS, ratio_name
+from echolib.papers.simlvseg.table2 import BACKBONES
 
 
 def scores(values: np.ndarray) -> pd.DataFrame:
@@ -83,25 +84,25 @@ def fake(names) -> pd.DataFrame:
 
 
 def test_heat_maps_show_every_cell_with_its_number_or_that_it_is_not_run():
-    names = list(ablations.figure7_table().name)
-    figure = ablations.heat_figure(fake(names[:10]), "phantoms")
+    names = list(figure7_drawing.figure7_table().name)
+    figure = figure7_drawing.heat_figure(fake(names[:10]), "phantoms")
     texts = [t.get_text() for axis in figure.axes for t in axis.texts]
     assert len(texts) == 48 and texts.count("not run") == 14 and "93.31" in texts and "93.21" in texts
     assert sum(t.get_fontweight() == "bold" for axis in figure.axes[:2] for t in axis.texts) == 2
-    empty = ablations.heat_figure(fake([]), "phantoms")
+    empty = figure7_drawing.heat_figure(fake([]), "phantoms")
     assert [t.get_text() for axis in empty.axes for t in axis.texts].count("not run") == 24
     plt.close("all")
 
 
 def test_lines_and_ratios_keep_published_and_ours_apart():
-    names = list(ablations.figure7_table().name)
-    figure = ablations.period_figure(fake(names), "phantoms")
+    names = list(figure7_drawing.figure7_table().name)
+    figure = figure7_drawing.period_figure(fake(names), "phantoms")
     assert [len(axis.lines) for axis in figure.axes] == [4, 4, 2, 2]
     assert {t.get_text() for t in figure.axes[0].texts} == {"4 frames", "9 frames", "16 frames", "25 frames"}
     for column, inside in ((0, (92, 94)), (1, (83, 87))):
         for axis in figure.axes[column::2]:
             assert all(inside[0] < y < inside[1] for line in axis.lines for y in line.get_ydata())
-    ratio = ablations.ratio_figure(fake([ratio_name(r) for r in RATIOS]), "phantoms")
+    ratio = figure8_drawing.ratio_figure(fake([ratio_name(r) for r in RATIOS]), "phantoms")
     left, right, below = ratio.axes
     assert sorted(left.lines[0].get_ydata()) == [93.19, 93.31] and list(left.lines[0].get_xdata()) == [0, 6]
     assert len(right.lines[0].get_ydata()) == len(below.patches) == 10
@@ -110,7 +111,7 @@ def test_lines_and_ratios_keep_published_and_ours_apart():
 
 def test_backbones_stand_in_one_order_on_both_sides():
     printed = pd.Series({name: 93.0 + i / 10 for i, name in enumerate(BACKBONES)})
-    figure = ablations.backbone_figure(printed, fake([*BACKBONES, "UniFormer-S"]), "phantoms")
+    figure = table2_drawing.backbone_figure(printed, fake([*BACKBONES, "UniFormer-S"]), "phantoms")
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == [*BACKBONES, "UniFormer-S"]
     plt.close("all")
 
@@ -119,7 +120,7 @@ def test_the_cost_figure_draws_the_rows_that_have_all_three_numbers():
     rows = [{"row": r, "column": c, "published": v, "ours": np.nan if r == "b" else v} for r, *values in (
         ("a", 92.0, 2.0, 10.0), ("b", 93.0, 4.0, 50.0), ("c", np.nan, 1.0, 5.0))
         for c, v in zip(("dsc_overall", "gflops_per_frame", "params_m"), values, strict=True)]
-    figure = ablations.cost_figure(pd.DataFrame(rows), "phantoms")
+    figure = table1_drawing.cost_figure(pd.DataFrame(rows), "phantoms")
     left, right = (axis.collections[0] for axis in figure.axes)
     assert left.get_offsets().tolist() == [[2.0, 92.0], [4.0, 93.0]] and right.get_offsets().tolist() == [[2.0, 92.0]]
     assert left.get_sizes()[1] / left.get_sizes()[0] == pytest.approx(5)
