@@ -2,7 +2,7 @@
 # make batch           the same as many jobs: JOBS=2 at a time, EXECUTOR=slurm on a cluster, SNAKEMAKE='further words'
 # make test            set up what is missing, then run the tests (no browser, no GPU needed)
 # make bench           every benchmark in turn, then one table; under 10 minutes on 2 cores that do nothing else
-# make check           ruff
+# make check           style (ruff) and the direction of imports (import-linter)
 # make clean           remove build/ (runs included); .venv stays. make distclean removes both
 #
 # Real data:  make book PROFILE=paper ECHONET=../EchoNet-Dynamic CAMUS=../CAMUS IMAGENET=../weights
@@ -47,6 +47,7 @@ bench: $(STAMP)
 
 check: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
 
 setup: $(STAMP)
 

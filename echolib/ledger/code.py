@@ -13,12 +13,11 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
-import echolib
 from echolib.config.specs import RunSpec
 from echolib.models.registry import module_of
 from echolib.training.recipe import recipe_class
 
-ROOT = Path(echolib.__file__).parent
+ROOT = Path(__file__).parents[1]
 #: Modules that find others by name and decide nothing themselves; what they find is named by :func:`run_code`.
 LOOKUPS = ("echolib.models.registry", "echolib.models.imagenet", "echolib.models", "echolib.config", "echolib.training.recipes",
            "echolib.evaluation.kinds")

@@ -11,7 +11,7 @@ from echolib.files import locked, write_json
 from echolib.ledger.code import code_fingerprint
 from echolib.ledger.provenance import versions
 
-#: Frames of the clip on which the paper counts each network (Table 1 and Table 2).
+#: Frames of the clip on which each network's paper counts it.
 PAPER_FRAMES: dict[str, int] = {"unet3d": 32, "unet3d_s": 32, "si_uniformer_s": 16, "si_resnet18": 16, "si_mobilenetv3": 16,
                                 "si_vit_b16": 16, "deeplabv3_r50": 1, "nnunet2d": 1}
 

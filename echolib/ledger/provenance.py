@@ -14,7 +14,6 @@ import psutil
 import torch
 from pydantic import BaseModel, ConfigDict
 
-import echolib
 from echolib.hardware import cores, processor
 
 #: Packages whose version can change a result.
@@ -68,7 +67,7 @@ def hardware() -> str:
 @lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Versions of Python and of every package that can change a result."""
-    found = {"python": platform.python_version(), "echolib": echolib.__version__}
+    found = {"python": platform.python_version(), "echolib": version("echolib")}
     for package in PACKAGES:
         try:
             found[package] = version(package)

@@ -99,7 +99,7 @@ class Target:
 
 
 TARGETS = (
-    Target("fine-tuning SimLVSeg-3D, data to updated weights, on a GPU", "train_step", "cuda", "train", 15,
+    Target("fine-tuning the 3D U-Net, data to updated weights, on a GPU", "train_step", "cuda", "train", 15,
            "at least 1,000 clips/s"),
     Target("full protocol, by arithmetic from the measured rates", "train_step", "cuda", "protocol", None, "at most 0.58 h"),
     Target("peak GPU memory at a batch of 16", "train_step", "cuda", "memory", None, "at most 24 GB"),
@@ -111,7 +111,7 @@ TARGETS = (
     Target("the same, stored in three equal channels", "read_augment", "cpu", "equal", 8),
     Target("the same, channels that differ a little, as EchoNet-Dynamic's", "read_augment", "cpu", "tinted", 8),
     Target("read a clip, one core", "store_read", "cpu", "clip", 50),
-    Target("fine-tuning a narrow SimLVSeg-3D, data to updated weights, on the processor", "train_step", "cpu", "train"),
+    Target("fine-tuning a narrow 3D U-Net, data to updated weights, on the processor", "train_step", "cpu", "train"),
     Target("phantom clip on one core", "phantom_speed", "cpu", "clip", None, "at most 4 s per clip of 175 frames"),
     Target("growth of memory while one command segments 500 clips", "segment_cohort", "cpu", "slope", None,
            "less than 2 MB per 100 clips"),

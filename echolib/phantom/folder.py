@@ -14,13 +14,13 @@ import multiprocessing
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-import echolib
 from echolib.config import PhantomSpec
 from echolib.errors import ConfigError
 from echolib.files import write_atomic, write_json
@@ -53,7 +53,7 @@ def claim(out: Path, layout: str, spec: PhantomSpec, device: str, last: str, **o
     Raises:
         ConfigError: the folder holds other files, another cohort, or an unfinished cohort that was made otherwise.
     """
-    about = {"layout": layout, "phantom": spec.model_dump(mode="json"), **options, "echolib": echolib.__version__}
+    about = {"layout": layout, "phantom": spec.model_dump(mode="json"), **options, "echolib": version("echolib")}
     made_by = {"simulator": simulator_fingerprint(), "device": device.split(":")[0]}
     path = out / ABOUT
     if not path.is_file():
