@@ -18,7 +18,7 @@ from echolib.training.recipe import Recipe
 
 CHECKOUT = ROOT.parent
 #: Rooms and files that work for any paper, table and recipe.
-MACHINERY = ("ledger", "pages", "batch", "training/engine.py", "training/batches.py", "training/recipe.py", "training/checkpoint.py")
+MACHINERY = ("ledger", "pages", "batch", *(f"training/{name}.py" for name in ("engine", "batches", "recipe", "checkpoint")))
 #: Where a command imports what it needs when it is given, so that `echolib --help` stays quick.
 COMMANDS = {"cli.py", "commands.py", "clinic/command.py", "__init__.py"}
 
@@ -37,7 +37,8 @@ def test_imports_run_one_way_and_in_no_circle():
 @pytest.mark.parametrize("part", MACHINERY)
 def test_the_machinery_names_no_paper_no_figure_and_no_recipe(part):
     papers = [paper.id for paper in BOOK.papers if paper.id not in ("phantom", "companion")]
-    words = [*papers, *(entry.id for entry in BOOK.entries.values()), r"table ?\d", r"figure ?\d", *(f"[\"']{k}[\"']" for k in Recipe.known)]
+    words = [*papers, *(entry.id for entry in BOOK.entries.values()), r"table ?\d", r"figure ?\d",
+             *(f"[\"']{kind}[\"']" for kind in Recipe.known)]
     pattern = re.compile("|".join(words), re.IGNORECASE)
     for file in files(part):
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
