@@ -102,8 +102,9 @@ def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
         else:
             for name in named:
                 if (name, claim.measure) not in known:
-                    known[name, claim.measure] = (study_scores(ledger.evaluate(groups[name]), claim.measure) if claim.measure
-                                                  else [ledger.scores(spec) for spec in groups[name]])
+                    known[name, claim.measure] = (study_scores(experiment.adjusted(ledger, ledger.evaluate(groups[name])),
+                                                               claim.measure) if claim.measure else
+                                                  [ledger.scores(spec) for spec in groups[name]])
             tables = {name: known[name, claim.measure] for name in named}
             verdict = _verdict(claim, tables, profile.quotable)
         rows.append({"claim": claim.text, "status": verdict.status, "why": verdict.why})

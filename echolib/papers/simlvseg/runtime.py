@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from pydantic import Field
 from scipy.stats import t as student
 from scipy.stats import ttest_ind_from_stats
 
@@ -250,7 +251,16 @@ def _interval(t: Timing) -> tuple[float, float]:
     return t.mean - half, t.mean + half
 
 
+class RunTimeOptions(Options):
+    """How often each network is timed, and over how many frames at once."""
+
+    runs: int = Field(RUNS, ge=1, le=10_000, description="a whole number from 1 to 10,000")
+    gpu_runs: int = Field(GPU_RUNS, ge=1, le=100_000, description="a whole number from 1 to 100,000")
+    frames_at_once: int = Field(FRAMES_AT_ONCE, ge=1, le=4096, description="a whole number from 1 to 4096")
+
+
 RUN_TIME = Experiment(id="simlvseg_runtime", number="Run time", title="time per frame", place=10, published="simlvseg_runtime",
-                      notebook="simlvseg_runtime", measure=measured_cells, judge=judged_claims, timed=True)
+                      notebook="simlvseg_runtime", measure=measured_cells, judge=judged_claims, options=RunTimeOptions(),
+                      timed=True)
 
 PAGES = (RUN_TIME,)
