@@ -68,12 +68,9 @@ class Catalogue:
                 if entry.id in entries:
                     raise ConfigError(f"two pages are called {entry.id!r}; expected every id once")
                 if owner.setdefault(entry.notebook, paper.id) != paper.id:
-                    raise ConfigError(f"{entry.id}: notebook {entry.notebook!r} belongs to {owner[entry.notebook]!r} already; "
-                                      f"expected a notebook of {paper.id!r}'s own")
+                    raise ConfigError(f"{entry.id}: notebook {entry.notebook!r} belongs to paper {owner[entry.notebook]!r} "
+                                      f"already; expected another one for paper {paper.id!r}")
                 entries[entry.id] = entry
-            if paper.lead and paper.lead not in {e.id for e in group}:
-                raise ConfigError(f"paper {paper.id!r}: no page {paper.lead!r} to lead its scorecard; its pages: "
-                                  f"{', '.join(e.id for e in group)}")
         object.__setattr__(self, "pages", ordered)
         object.__setattr__(self, "entries", entries)
 
