@@ -1,4 +1,4 @@
-"""Running a parameterised notebook so that what lies on disk is complete, current and says where it came from.
+"""Executes a parameterised notebook so that the copy on disk is complete, current and says where it came from.
 
 papermill takes unknown parameters and wrong types silently, and a killed kernel leaves a notebook that looks finished.
 So parameters are checked before the launch, the notebook is executed to a temporary path and moved into place on success
@@ -284,14 +284,14 @@ def _own_kernel(folder: Path) -> Iterator[None]:
 
 
 def _tidy(executed: Path, source: str, target: str) -> None:
-    """Keep papermill's account of the run, without this machine's folders."""
+    """Keep papermill's metadata of the run, without this machine's folders."""
     book = _read(executed)
     for cell in book.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"].append("remove-input")  # as the parameters cell is: one folded block at the head is enough
-    account = book.metadata.setdefault("papermill", {})
-    account.update(input_path=source, output_path=target)
-    account.pop("environment_variables", None)
+    metadata = book.metadata.setdefault("papermill", {})
+    metadata.update(input_path=source, output_path=target)
+    metadata.pop("environment_variables", None)
     nbformat.write(book, executed)
 
 

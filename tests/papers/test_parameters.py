@@ -168,12 +168,18 @@ def test_a_corrected_name_is_forgotten(monkeypatch):
     assert reader.executed_parameters() == ["ratios"]
 
 
+@pytest.fixture
+def kernels(monkeypatch):
+    """Kernels import this checkout, wherever they run and whatever is installed."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("given", "words"), [
     ({"ratois": "[0.3, 0.6]"}, "the page has no parameter 'ratois'; its parameters: profile, seeds, ratios, network"),
     ({"ratios": "[0.3, 0.6"}, "parameter 'ratios' takes a list of different shares between 0 and 1"),
     ({"seeds": "[-1]"}, "parameter 'seeds' takes different whole numbers, 0 or more")])
-def test_papermill_stops_at_a_bad_parameter(tmp_path, given, words):
+def test_papermill_stops_at_a_bad_parameter(tmp_path, kernels, given, words):
     """In a kernel of its own, from notebooks/, as plain papermill runs it."""
     with pytest.raises(PapermillExecutionError) as caught:
         papermill.execute_notebook(source("simlvseg_figure8", ROOT), tmp_path / "out.ipynb", {"profile": "desk"} | given,
@@ -182,7 +188,7 @@ def test_papermill_stops_at_a_bad_parameter(tmp_path, given, words):
 
 
 @pytest.mark.slow
-def test_papermill_runs_a_page_of_a_reader_s_own(tmp_path):
+def test_papermill_runs_a_page_of_a_reader_s_own(tmp_path, kernels):
     """The command of the book, with lists as text; every record that it needs is committed."""
     out = tmp_path / "out.ipynb"
     given = {"profile": "desk", "ratios": "[0.3, 0.6]", "seeds": "[0]"}

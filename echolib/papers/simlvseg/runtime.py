@@ -220,17 +220,18 @@ def claims_table(timings: list[Timing]) -> str:
 
 
 def committed_html(root: Path) -> str:
-    """Kept measurements of all networks from ``results/benchmarks``, or a sentence that says there are none yet."""
+    """Committed measurements of all networks from ``results/benchmarks``, or a sentence that says there are none yet."""
     paths = sorted((root / FOLDER).glob("runtime_per_frame-*.json"))
     if not paths:
-        return "<p>No benchmark of all networks is kept in this checkout yet; <code>make bench</code> writes one.</p>"
+        return "<p>No benchmark of all networks is committed in this checkout yet; <code>make bench</code> writes one.</p>"
     parts = []
     for path in paths:
         result = read_result(path)
         rows = [(html.escape(r.what), f"{r.ours.mean:.3g} {html.escape(r.unit)}", f"{r.ours.sd:.2g}", str(r.ours.n))
                 for r in result.rows]
         busy = "; the machine was busy, not to be quoted" if result.busy else ""
-        parts.append(html_table(f"Kept benchmark: {result.hardware}, {result.date}{busy}", ("What", "Mean", "sd", "Runs"), rows))
+        caption = f"Committed benchmark: {result.hardware}, {result.date}{busy}"
+        parts.append(html_table(caption, ("What", "Mean", "sd", "Runs"), rows))
     return "".join(parts)
 
 
