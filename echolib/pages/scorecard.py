@@ -98,7 +98,8 @@ def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
         missing = sorted(set(named) - groups.keys())
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            left_out = "a reader's values leave out" if experiment.options.changed else f"profile {profile.name!r} does not run"
+            chosen = experiment.options.changed.keys() - {"seeds"}
+            left_out = "a reader's values leave out" if chosen else f"profile {profile.name!r} does not run"
             verdict = Verdict("undecided", f"{left_out} {missing[0]}{more}")
         else:
             for name in named:
