@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import html
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -17,7 +18,7 @@ from IPython import get_ipython
 from IPython.display import HTML
 
 from echolib.config.profile import Profile
-from echolib.errors import ConfigError
+from echolib.errors import ConfigError, RecordError
 from echolib.evaluation.kinds.threshold import ThresholdSpec
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.workspace import Workspace
@@ -81,6 +82,22 @@ class Page:
                          for name, value in changed.items())
         return HTML(f'<div class="admonition warning echo-changed"><p class="admonition-title">Not the page of profile '
                     f"{html.escape(self.asked)}</p><p>A reader changed {told}. Everything else is as the profile says.</p></div>")
+
+
+    def pictures(self, draw: Callable[[], HTML]) -> HTML:
+        """What ``draw`` gives. A committed evaluation holds the frames that the profile's page shows; where a reader's values
+        ask for others, a notice says so in place of the pictures.
+
+        Raises:
+            RecordError: a frame is missing on the profile's own page.
+        """
+        try:
+            return draw()
+        except RecordError as error:
+            if not self.options.changed:
+                raise
+            return HTML('<div class="admonition note echo-changed"><p class="admonition-title">Pictures that are not among the '
+                        f"committed records</p><p>{html.escape(str(error))}</p></div>")
 
 
 def open_page(book: Catalogue, notebook: str, profile: str, values: dict[str, object]) -> Page:

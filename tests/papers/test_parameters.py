@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from echolib.cli import app
 from echolib.config import load_profile
-from echolib.errors import ConfigError, EcholibError
+from echolib.errors import ConfigError, EcholibError, RecordError
 from echolib.ledger.ledger import Ledger
 from echolib.pages import reader
 from echolib.pages.catalogue import source
@@ -140,6 +140,19 @@ def test_good_values_are_taken_in_each_way_and_the_page_says_so(monkeypatch, by_
 def test_the_profile_s_own_page_has_no_notice(monkeypatch, by_hand):
     monkeypatch.chdir(ROOT)
     assert by_hand("simlvseg_table1", 'profile = "desk"')["page"].notice.data == ""
+
+
+def test_pictures_that_are_not_committed_are_a_notice_on_a_reader_s_page_alone(monkeypatch, by_hand):
+    monkeypatch.chdir(ROOT)
+
+    def draw():
+        raise RecordError("evaluation 0 was committed without the example <x>")
+
+    turned = by_hand("simlvseg_table1", 'profile = "desk"\nworst = 7')["page"]
+    assert "committed without the example &lt;x&gt;" in turned.pictures(draw).data
+    assert turned.pictures(lambda: "drawn") == "drawn"
+    with pytest.raises(RecordError):
+        by_hand("simlvseg_table1", 'profile = "desk"')["page"].pictures(draw)
 
 
 def test_the_runs_follow_the_values():

@@ -98,7 +98,7 @@ def above(evaluation: Evaluation, cutoff_hz: float) -> Evaluation:
         RecordError: it was committed without its area curves.
     """
     curves = dict(tuple(evaluation.bulk("areas").groupby("study")))
-    studies = evaluation.studies.copy()
+    studies = evaluation.studies.assign(recorded_flicker=evaluation.studies.flicker)
     for column, area in (("flicker", "area_px"), ("exact_flicker", "exact_area_px")):
         studies[column] = [_flicker(curves[s][area], rate, cutoff_hz) for s, rate in zip(studies.study, studies.fps, strict=True)]
     return replace(evaluation, tables=evaluation.tables | {"studies": studies})
@@ -111,18 +111,19 @@ def _flicker(area: pd.Series, fps: float, cutoff_hz: float) -> float:
 def choose(groups: Groups, asked: str | None = None) -> str:
     """The study to look at: the one that was asked for, else, of the quarter whose mitral valve is least clear, the one on which
     the frame-wise network flickers most (over all seeds). The clearness is measured on the image and the tracing; SimLVSeg has
-    no say.
+    no say, and a reader's cut-off changes nothing about the choice.
 
     Raises:
         DataError: no study has a valve contrast.
     """
     if asked is not None:
         return asked
-    table = pooled(groups[FRAMEWISE], "studies").groupby("study")[["valve_contrast", "flicker"]].mean()
+    column = "recorded_flicker" if "recorded_flicker" in groups[FRAMEWISE][0].studies else "flicker"
+    table = pooled(groups[FRAMEWISE], "studies").groupby("study")[["valve_contrast", column]].mean()
     known = table.valve_contrast.dropna().sort_values(kind="stable")
     if known.empty:
         raise DataError("no study has a tracing by which to find its mitral valve")
-    unclear = table.loc[known.index[:math.ceil(len(known) / 4)], "flicker"]
+    unclear = table.loc[known.index[:math.ceil(len(known) / 4)], column]
     return str(unclear.fillna(-1.0).idxmax())
 
 

@@ -184,6 +184,10 @@ def test_claims_follow_the_cut_off_that_a_reader_sets(tmp_path, cutoff_hz, statu
         "SimLVSeg-3D": [ours] * 3, FRAMEWISE: [theirs] * 3})
     ledger = SimpleNamespace(workspace=SimpleNamespace(profile=loaded), evaluate=lambda specs: specs)
     assert scorecard.claims(entry, ledger).status.tolist() == [status]
+    theirs.studies["valve_contrast"] = 5.0
+    shown = temporal.choose({FRAMEWISE: [temporal.adjusted(ledger, replace(theirs, record=SimpleNamespace(
+        spec=SimpleNamespace(run=SimpleNamespace(seed=0)))), entry.options)]})
+    assert shown == "s02", "the clip is chosen by the recorded flicker, of the quarter that comes first"
 
 
 def test_an_unknown_study_is_refused_by_what_is_recorded_or_else_by_the_cohort(groups):
