@@ -25,11 +25,12 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from echolib.papers.simlvseg.experiments import TABLE1  # noqa: E402
+
 from echolib.files import write_json  # noqa: E402
 from echolib.ledger.ledger import Ledger, Record  # noqa: E402
 from echolib.ledger.provenance import code_fingerprint, collect  # noqa: E402
 from echolib.ledger.workspace import Workspace  # noqa: E402
-from echolib.papers.simlvseg.experiments import TABLE1  # noqa: E402
 
 ENGINES = ("plain", "fast")
 NETWORKS = ("nnU-Net", "SimLVSeg-SI", "SimLVSeg-3D, no pre-training")

@@ -58,7 +58,7 @@ def run_command(name: Annotated[str | None, typer.Argument(help="a page's entry,
                                                                 "key of a run or an evaluation")] = None,
                 profile: ProfileName = "smoke", everything: Annotated[bool, typer.Option("--all", help="all pages")] = False,
                 engine: Engine = None,
-                anew: Annotated[bool, typer.Option("--anew", help="records kept in results/ do not count")] = False,
+                anew: Annotated[bool, typer.Option("--anew", help="records committed in results/ do not count")] = False,
                 processes: Annotated[int, typer.Option(min=1, help="processes that share each training; one for each GPU, or on "
                                                                    "processors a share of the cores")] = 1) -> None:
     """Run what has no record yet: one training, one evaluation, those of one table or figure, or all."""

@@ -84,12 +84,18 @@ def write_checkout(root: Path) -> Path:
         (root / folder).mkdir(parents=True)
     (root / "pyproject.toml").touch()
     (root / "profiles" / "tiny.yml").write_text(PROFILE)
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     for name in ("one", "two"):
-        cells = [new_markdown_cell(f"# Page {name}"), new_code_cell('profile: str = "tiny"', metadata={"tags": ["parameters"]}),
-                 new_code_cell(f'print("{name} of", profile)')]
-        write_notebook(new_notebook(metadata={"kernelspec": kernel}, cells=cells), root / "notebooks" / f"{name}.ipynb")
+        write_page(root, name)
     return root
+
+
+def write_page(root: Path, name: str, *parameters: str) -> None:
+    """A notebook that prints its name and profile; ``parameters`` are further lines of its parameters cell."""
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    lines = "\n".join(('profile: str = "tiny"', *parameters))
+    cells = [new_markdown_cell(f"# Page {name}"), new_code_cell(lines, metadata={"tags": ["parameters"]}),
+             new_code_cell(f'print("{name} of", profile)')]
+    write_notebook(new_notebook(metadata={"kernelspec": kernel}, cells=cells), root / "notebooks" / f"{name}.ipynb")
 
 
 def write_book(root: Path) -> Path:

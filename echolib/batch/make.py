@@ -118,6 +118,7 @@ def make_notebook(profile: str, name: str, values: dict[str, object] | None = No
     book.BOOK.check(name, workspace.root, workspace.profile, values)
     ledger = Ledger(workspace)
     if values:
+        book.BOOK.inspect(name, ledger, values)
         wanted = book.BOOK.needs(name, workspace.profile, values)
         ledger.require(wanted.runs)
         ledger.evaluate(wanted.evaluations)

@@ -103,8 +103,8 @@ class _Planner:
                     _arithmetic(self.estimator))
 
     def _add(self, step: Step, pages: Iterable[str] = ()) -> None:
-        known = self.steps.get(step.id)
-        self.steps[step.id] = replace(known or step, pages=tuple(dict.fromkeys([*(known.pages if known else ()), *pages])))
+        known = self.steps.get(step.id, step)
+        self.steps[step.id] = replace(known, pages=tuple(dict.fromkeys([*known.pages, *pages])))
 
     def _data(self, data: DataSpec) -> None:
         """Cohort and store; the fingerprint of a cohort that is here becomes known to the ledger."""

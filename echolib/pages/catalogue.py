@@ -15,6 +15,7 @@ from echolib import published
 from echolib.config.profile import Profile
 from echolib.config.specs import DataSpec, chain
 from echolib.errors import ConfigError, NotebookError
+from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Needs, once
 from echolib.pages.notebooks import validate
 
@@ -67,12 +68,9 @@ class Catalogue:
                 if entry.id in entries:
                     raise ConfigError(f"two pages are called {entry.id!r}; expected every id once")
                 if owner.setdefault(entry.notebook, paper.id) != paper.id:
-                    raise ConfigError(f"{entry.id}: notebook {entry.notebook!r} belongs to {owner[entry.notebook]!r} already; "
-                                      f"expected a notebook of {paper.id!r}'s own")
+                    raise ConfigError(f"{entry.id}: notebook {entry.notebook!r} belongs to paper {owner[entry.notebook]!r} "
+                                      f"already; expected another one for paper {paper.id!r}")
                 entries[entry.id] = entry
-            if paper.lead and paper.lead not in {e.id for e in group}:
-                raise ConfigError(f"paper {paper.id!r}: no page {paper.lead!r} to lead its scorecard; its pages: "
-                                  f"{', '.join(e.id for e in group)}")
         object.__setattr__(self, "pages", ordered)
         object.__setattr__(self, "entries", entries)
 
@@ -103,16 +101,14 @@ class Catalogue:
         return found
 
     def turned(self, notebook: str, values: dict[str, object]) -> tuple[Experiment, ...]:
-        """The entries of a notebook with a reader's values; those that are no option of the page are the notebook's own.
+        """The entries of a notebook with a reader's values.
 
         Raises:
             ConfigError: as :meth:`Experiment.turned`.
         """
         main, *others = self.of_notebook(notebook)
-        known = type(main.options).model_fields
-        given = {name: value for name, value in values.items() if name in known}
-        return main.turned(given), *(entry.turned({name: value for name, value in given.items()
-                                                   if name in type(entry.options).model_fields}) for entry in others)
+        return main.turned(values), *(entry.turned({name: value for name, value in values.items()
+                                                    if name in type(entry.options).model_fields}) for entry in others)
 
     def needs(self, notebook: str, profile: Profile, values: dict[str, object] | None = None) -> Needs:
         """Everything that a notebook asks the ledger for, each run and evaluation once.
@@ -159,8 +155,23 @@ class Catalogue:
             if entry.published and entry.published not in published.names():
                 raise ConfigError(f"{entry.id}: echolib/published/{entry.published}.csv is missing; transcribe {entry.number} "
                                   "there, or correct the page's declaration")
-        validate(source(notebook, root), self.parameters(notebook, profile) | (values or {}))
+        file, given = source(notebook, root), self.parameters(notebook, profile)
+        validate(file, given)
+        if "profile" in (values or {}):
+            raise ConfigError(f"{notebook}: the profile is not set among the parameters of the page (found "
+                              f"{values['profile']!r}); expected --profile")
+        self.turned(notebook, values or {})
+        validate(file, given | (values or {}))
         self.needs(notebook, profile, values)
+
+    def inspect(self, notebook: str, ledger: Ledger, values: dict[str, object]) -> None:
+        """Hold a reader's values against the data, before anything is computed.
+
+        Raises:
+            ConfigError: a value names something that the data lack.
+        """
+        for entry in self.turned(notebook, values):
+            entry.inspect(ledger, entry.options)
 
     def parameters(self, notebook: str, profile: Profile) -> dict[str, object]:
         """The parameters that the book gives to a notebook."""

@@ -1,6 +1,6 @@
 """Several notebooks at once, one a process, so that a book of many short pages does not wait for one core.
 
-A child is forked, so nothing is imported anew, and it does nothing but feed a kernel. It shares the terminal's process group:
+A child is forked, so nothing is imported again; all it does is feed a kernel. It shares the terminal's process group:
 Ctrl-C reaches it as it reaches us. Where forking is not safe (only Linux is trusted), notebooks run one after the other.
 """
 

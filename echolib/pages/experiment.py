@@ -10,40 +10,59 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator
 
-from echolib.config.parsing import parse
 from echolib.config.profile import Profile
 from echolib.config.specs import RunSpec, Strict
 from echolib.errors import ConfigError
 from echolib.evaluation.evaluation import EvaluationSpec
+from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
 
 
 class Options(Strict):
-    """What a reader of a page may turn; None: as the profile says. Pages add their own."""
+    """What a reader of a page may turn; pages add their own.
 
-    seeds: tuple[int, ...] | None = Field(None, min_length=1, description="seeds of the runs")
+    A field's name is that of the notebook's parameter, and its default the notebook's; None means as the profile says. Its
+    description completes the sentence "parameter X takes ...".
+    """
+
+    @field_validator("*")
+    @classmethod
+    def _distinct(cls, value: Any) -> Any:
+        if isinstance(value, tuple) and (not value or len(set(value)) < len(value)):
+            raise ValueError("an empty list, or a value twice")
+        return value
 
     def applied(self, profile: Profile) -> Profile:
         """The profile with the reader's values in place of its own."""
-        return profile if self.seeds is None else profile.model_copy(update={"seeds": self.seeds})
+        return profile
 
     @property
     def changed(self) -> dict[str, Any]:
-        """The values that a reader gave, by name."""
-        return {name: value for name, value in self.model_dump().items() if value is not None}
+        """The values that a reader gave in place of the page's own, by name."""
+        return {name: value for name, value in self if value != type(self).model_fields[name].default}
+
+
+class SeedOptions(Options):
+    """The options of a page that shows runs: their seeds."""
+
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(None, description="different whole numbers, 0 or more")
+
+    def applied(self, profile: Profile) -> Profile:
+        """The profile with other seeds."""
+        return profile if self.seeds is None else profile.model_copy(update={"seeds": self.seeds})
 
 
 def with_ablation(profile: Profile, changes: dict[str, Any]) -> Profile:
     """The profile with other cells of its grids; None leaves a value as it is.
 
     Raises:
-        ConfigError: the profile runs no ablations, or a value is out of range.
+        ConfigError: the profile runs no ablations.
     """
     changes = {name: value for name, value in changes.items() if value is not None}
     if not changes:
@@ -51,8 +70,7 @@ def with_ablation(profile: Profile, changes: dict[str, Any]) -> Profile:
     if profile.ablation is None:
         raise ConfigError(f"profile {profile.name!r} runs no ablations, so {', '.join(changes)} cannot be set; expected a "
                           "profile with the option 'ablation'")
-    ablation = parse(type(profile.ablation), profile.ablation.model_dump() | changes, "parameters")
-    return profile.model_copy(update={"ablation": ablation})
+    return profile.model_copy(update={"ablation": profile.ablation.model_copy(update=changes)})
 
 
 @dataclass(frozen=True)
@@ -196,6 +214,10 @@ class Experiment:
             ``scorecard.Cell``, one row a published cell. Takes the place of ``cells``.
         judge: claims that are not about the Dice of runs: (ledger, options) -> a table with columns claim, status, why. Takes
             the place of ``claims``.
+        adjust: (ledger, evaluation, options) -> the evaluation that claims compare, where a reader's value changes what is
+            measured on it.
+        inspect: (ledger, options) -> nothing; raises a ConfigError where a value names something that the data lack. Asked before
+            anything is computed.
         more: (profile, options) -> what the notebook asks the ledger for besides.
         draws: id of the entry whose cells this one draws (a figure of a table's numbers has none of its own).
         timed: it measures time, so no other notebook is executed beside it.
@@ -218,6 +240,8 @@ class Experiment:
     rows: tuple[Row, ...] = ()
     measure: Callable[[Ledger, Options], pd.DataFrame] | None = None
     judge: Callable[[Ledger, Options], pd.DataFrame] | None = None
+    adjust: Callable[[Ledger, Evaluation, Options], Evaluation] = lambda ledger, evaluation, options: evaluation
+    inspect: Callable[[Ledger, Options], None] = lambda ledger, options: None
     more: Callable[[Profile, Options], Needs] = lambda profile, options: Needs()
     draws: str = ""
     timed: bool = False
@@ -226,13 +250,25 @@ class Experiment:
     options: Options = Options()
 
     def turned(self, values: dict[str, Any]) -> Experiment:
-        """The same page with the reader's values; None leaves one as the profile says.
+        """The same page with the reader's values.
 
         Raises:
-            ConfigError: an unknown name, a wrong type or a value out of range; each is one sentence.
+            ConfigError: an unknown name, a wrong type or a value out of range, in one sentence.
         """
-        given = {name: value for name, value in values.items() if value is not None}
-        return replace(self, options=parse(type(self.options), given, f"{self.notebook}: parameter"))
+        known = type(self.options).model_fields
+        try:
+            return replace(self, options=type(self.options).model_validate(values))
+        except ValidationError as error:
+            name = str(error.errors()[0]["loc"][0])
+            if name not in known:
+                raise ConfigError(f"{self.notebook}: the page has no parameter {name!r}; its parameters: "
+                                  f"{', '.join(('profile', *known))}") from None
+            raise ConfigError(f"{self.notebook}: parameter {name!r} takes {known[name].description}; not "
+                              f"{values[name]!r}") from None
+
+    def adjusted(self, ledger: Ledger, evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+        """Evaluations as the reader's values ask for them."""
+        return [self.adjust(ledger, one, self.options) for one in evaluations]
 
     def runs(self, profile: Profile) -> dict[str, list[RunSpec]]:
         """Runs by group name, one for each seed of the profile; without the groups that the profile does not run."""

@@ -1,4 +1,4 @@
-"""Running a parameterised notebook so that what lies on disk is complete, current and says where it came from.
+"""Executes a parameterised notebook so that the copy on disk is complete, current and says where it came from.
 
 papermill takes unknown parameters and wrong types silently, and a killed kernel leaves a notebook that looks finished.
 So parameters are checked before the launch, the notebook is executed to a temporary path and moved into place on success
@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path, PureWindowsPath
+from typing import Optional, Union
 
 import nbformat
 import papermill
@@ -37,7 +38,7 @@ from echolib.ledger.provenance import versions
 from echolib.pages.lint import parameter_cells
 
 #: What an annotation in a parameters cell may be made of.
-_TYPES = {t.__name__: t for t in (bool, int, float, str, list, dict, tuple)}
+_TYPES = {t.__name__: t for t in (bool, int, float, str, list, dict, tuple)} | {"Optional": Optional, "Union": Union}
 _GRAMMAR = (ast.Name, ast.Subscript, ast.Tuple, ast.BinOp, ast.BitOr, ast.Constant, ast.Load)
 
 
@@ -66,12 +67,19 @@ def parameters_of(notebook: Path) -> dict[str, Parameter]:
         for line in lines:
             if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value is not None):
                 raise ValueError(f"'{ast.unparse(line)}' is not 'name: type = literal'")
-            annotation = ast.unparse(line.annotation)
+            annotation = _annotation(line)
             _adapter(annotation)
             found[line.target.id] = Parameter(line.target.id, annotation, ast.literal_eval(line.value))
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:  # the last two: nested too deeply
         raise NotebookError(f"{notebook.name}: parameters cell: {error}") from None
     return found
+
+
+def _annotation(line: ast.AnnAssign) -> str:
+    """The type of a parameter. papermill's own reader knows ``Optional[...]``, not ``... | None``; written as text, it needs no
+    import in the notebook."""
+    quoted = isinstance(line.annotation, ast.Constant) and isinstance(line.annotation.value, str)
+    return line.annotation.value if quoted else ast.unparse(line.annotation)
 
 
 def validate(notebook: Path, parameters: dict[str, object]) -> dict[str, object]:
@@ -85,16 +93,38 @@ def validate(notebook: Path, parameters: dict[str, object]) -> dict[str, object]
     for name, value in parameters.items():
         if name not in declared:
             raise NotebookError(f"{notebook.name} has no parameter {name!r}; its parameters: {have}")
-        try:
-            _adapter(declared[name].annotation).validate_python(value, strict=True)
-        except ValidationError:
+        if not _suits(declared[name], value):
             raise NotebookError(f"{notebook.name}: parameter {name!r} takes {declared[name].annotation}, "
-                                f"not {value!r} ({type(value).__name__}); its parameters: {have}") from None
+                                f"not {value!r} ({type(value).__name__}); its parameters: {have}")
         for text in _strings(value):
             if _escapes(text):
                 raise NotebookError(f"{notebook.name}: parameter {name!r} leads out of the working folder (found {text!r}); "
                                     "expected a path relative to it, without '..'")
     return {name: parameters.get(name, p.default) for name, p in declared.items()}
+
+
+def literal(parameter: Parameter, value: object) -> object:
+    """A parameter's value where ``papermill -p`` gave a list as text; any other value as it is.
+
+    Args:
+        parameter: its declaration.
+        value: such as ``"[0.3, 0.6]"``.
+    """
+    if not isinstance(value, str) or _suits(parameter, value):
+        return value
+    try:
+        found = ast.literal_eval(value)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return value
+    return found if _suits(parameter, found) else value
+
+
+def _suits(parameter: Parameter, value: object) -> bool:
+    try:
+        _adapter(parameter.annotation).validate_python(value, strict=True)
+    except ValidationError:
+        return False
+    return True
 
 
 def execute(notebook: Path, out: Path, parameters: dict[str, object], *, cwd: Path, timeout_s: float = 3600,
@@ -254,14 +284,14 @@ def _own_kernel(folder: Path) -> Iterator[None]:
 
 
 def _tidy(executed: Path, source: str, target: str) -> None:
-    """Keep papermill's account of the run, without this machine's folders."""
+    """Keep papermill's metadata of the run, without this machine's folders."""
     book = _read(executed)
     for cell in book.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
             cell.metadata["tags"].append("remove-input")  # as the parameters cell is: one folded block at the head is enough
-    account = book.metadata.setdefault("papermill", {})
-    account.update(input_path=source, output_path=target)
-    account.pop("environment_variables", None)
+    metadata = book.metadata.setdefault("papermill", {})
+    metadata.update(input_path=source, output_path=target)
+    metadata.pop("environment_variables", None)
     nbformat.write(book, executed)
 
 

@@ -1,7 +1,8 @@
 """A page as its notebook opens it: the ledger, the declaration with the reader's values, and words for what is shown.
 
-The same checks hold however a notebook is run: by the batch, by papermill itself, or cell by cell. papermill takes a parameter
-that a notebook does not have without a word, so the cell that it injected is looked up and held against the declared ones.
+The same checks hold however a notebook is run: by the batch, by papermill itself, or cell by cell. papermill runs a notebook all
+the same when it is given a parameter that the notebook does not have, and so does a reader who mistypes a name in the parameters
+cell; so both cells are looked up among those that the kernel has executed, and their names are held against the page's.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ast
 import html
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -16,13 +18,13 @@ from IPython import get_ipython
 from IPython.display import HTML
 
 from echolib.config.profile import Profile
-from echolib.errors import ConfigError, NotebookError
+from echolib.errors import ConfigError, RecordError
 from echolib.evaluation.kinds.threshold import ThresholdSpec
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.workspace import Workspace
 from echolib.pages.catalogue import Catalogue, source
 from echolib.pages.experiment import Experiment, Options
-from echolib.pages.notebooks import parameters_of, validate
+from echolib.pages.notebooks import literal, parameters_of, validate
 
 #: First line of the cell that papermill injects.
 _INJECTED = "# Parameters"
@@ -82,6 +84,22 @@ class Page:
                     f"{html.escape(self.asked)}</p><p>A reader changed {told}. Everything else is as the profile says.</p></div>")
 
 
+    def pictures(self, draw: Callable[[], HTML]) -> HTML:
+        """What ``draw`` gives. A committed evaluation holds the frames that the profile's page shows; where a reader's values
+        ask for others, a notice says so in place of the pictures.
+
+        Raises:
+            RecordError: a frame is missing on the profile's own page.
+        """
+        try:
+            return draw()
+        except RecordError as error:
+            if not self.options.changed:
+                raise
+            return HTML('<div class="admonition note echo-changed"><p class="admonition-title">Pictures that are not among the '
+                        f"committed records</p><p>{html.escape(str(error))}</p></div>")
+
+
 def open_page(book: Catalogue, notebook: str, profile: str, values: dict[str, object]) -> Page:
     """Open a page of the book under a profile with a reader's values.
 
@@ -89,42 +107,50 @@ def open_page(book: Catalogue, notebook: str, profile: str, values: dict[str, ob
         book: the catalogue.
         notebook: the notebook's name.
         profile: a file of ``profiles/``.
-        values: parameters of the page by name; None means as the profile says.
+        values: parameters of the page by name; a list may be given as text, as ``papermill -p`` passes it.
 
     Raises:
-        NotebookError: a parameter of another name than the notebook's, or of another type.
-        ConfigError: an unknown page or profile, or a value out of range.
+        NotebookError: a parameter of another type than the notebook declares.
+        ConfigError: an unknown page, profile or parameter, or a value out of range.
     """
+    known = ("profile", *type(book.of_notebook(notebook)[0].options).model_fields)
+    for name in executed_parameters():
+        if name not in known:
+            raise ConfigError(f"{notebook}: the page has no parameter {name!r}; its parameters: {', '.join(known)}")
     workspace = Workspace.open(profile)
-    _refuse_unknown(notebook, workspace, {"profile": profile, **values})
-    unknown = sorted(values.keys() - type(book.of_notebook(notebook)[0].options).model_fields.keys())
-    if unknown:
-        raise ConfigError(f"{notebook}: the page has no parameter {unknown[0]!r}; its parameters: "
-                          f"{', '.join(type(book.of_notebook(notebook)[0].options).model_fields)}")
-    main, *others = book.turned(notebook, values)
-    changed = replace(workspace, profile=main.options.applied(workspace.profile))
-    shown = os.environ.get("ECHOLIB_BARS", "1") != "0"  # the book's own pages are executed without bars
-    return Page(Ledger(changed, progress=shown), main, tuple(others), profile)
-
-
-def _refuse_unknown(notebook: str, workspace: Workspace, given: dict[str, object]) -> None:
-    """Hold the cell that papermill injected, and the values that were given, against what the notebook declares."""
     file = source(notebook, workspace.root)
-    if not file.is_file():
-        return  # a page that is not in this checkout has nothing to be held against
-    declared = parameters_of(file)
-    validate(file, {name: value for name, value in given.items() if name in declared})
+    if file.is_file():  # a page that is not in this checkout declares no types
+        declared = parameters_of(file)
+        values = {name: literal(declared[name], value) if name in declared else value for name, value in values.items()}
+    main, *others = book.turned(notebook, values)
+    if file.is_file():
+        validate(file, {"profile": profile} | {name: value for name, value in values.items() if name in declared})
+    applied = replace(workspace, profile=main.options.applied(workspace.profile))
+    shown = os.environ.get("ECHOLIB_BARS", "1") != "0"  # the book's own pages are executed without bars
+    page = Page(Ledger(applied, progress=shown), main, tuple(others), profile)
+    book.inspect(notebook, page.ledger, values)
+    return page
+
+
+def executed_parameters() -> list[str]:
+    """Names that the last executed parameters cell and the last cell that papermill injected assign; none outside a kernel.
+
+    Only the last of each counts: a reader who corrects a name executes the cell again, in the same kernel.
+    """
     shell = get_ipython()
+    last: dict[bool, list[str]] = {}
     for cell in [] if shell is None else shell.user_ns.get("In", []):
-        if not cell.startswith(_INJECTED):
+        injected = cell.startswith(_INJECTED)
+        try:
+            lines = ast.parse(cell).body
+        except SyntaxError:  # a magic, or a cell that failed
             continue
-        for line in ast.parse(cell).body:
-            for target in line.targets if isinstance(line, ast.Assign) else []:
-                if target.id not in declared:
-                    have = ", ".join(f"{p.name}: {p.annotation}" for p in declared.values())
-                    raise NotebookError(f"{file.name} has no parameter {target.id!r}; its parameters: {have}")
-        validate(file, {t.id: ast.literal_eval(line.value) for line in ast.parse(cell).body if isinstance(line, ast.Assign)
-                        for t in line.targets})
+        typed = [line.target.id for line in lines if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)]
+        if injected or "profile" in typed:
+            plain = [target.id for line in lines if isinstance(line, ast.Assign) for target in line.targets
+                     if isinstance(target, ast.Name)]
+            last[injected] = [*typed, *plain]
+    return [name for names in last.values() for name in names]
 
 
 def _shown(value: object) -> object:

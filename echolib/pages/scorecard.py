@@ -98,12 +98,15 @@ def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
         missing = sorted(set(named) - groups.keys())
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            verdict = Verdict("undecided", f"profile {profile.name!r} does not run {missing[0]}{more}")
+            chosen = experiment.options.changed.keys() - {"seeds"}
+            left_out = "a reader's values leave out" if chosen else f"profile {profile.name!r} does not run"
+            verdict = Verdict("undecided", f"{left_out} {missing[0]}{more}")
         else:
             for name in named:
                 if (name, claim.measure) not in known:
-                    known[name, claim.measure] = (study_scores(ledger.evaluate(groups[name]), claim.measure) if claim.measure
-                                                  else [ledger.scores(spec) for spec in groups[name]])
+                    known[name, claim.measure] = (study_scores(experiment.adjusted(ledger, ledger.evaluate(groups[name])),
+                                                               claim.measure) if claim.measure else
+                                                  [ledger.scores(spec) for spec in groups[name]])
             tables = {name: known[name, claim.measure] for name in named}
             verdict = _verdict(claim, tables, profile.quotable)
         rows.append({"claim": claim.text, "status": verdict.status, "why": verdict.why})

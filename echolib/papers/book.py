@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
+from types import ModuleType
 
 from echolib.errors import ConfigError
 from echolib.pages import reader
@@ -28,24 +29,45 @@ def discover(folder: Path, package: str) -> dict[Paper, tuple[Experiment, ...]]:
         package: its dotted name.
 
     Raises:
-        ConfigError: a page is no :class:`Experiment`, or a paper's name is not its folder's.
+        ConfigError: a module cannot be imported, ``PAPER`` or ``PAGES`` holds something else, a paper's name is not its folder's,
+            it lacks the page that leads its scorecard, or two pages have one name. The file is named.
     """
-    found = {}
-    for part in iter_modules([str(folder)]):
-        paper = getattr(import_module(f"{package}.{part.name}"), "PAPER", None) if part.ispkg else None
+    found: dict[Paper, tuple[Experiment, ...]] = {}
+    declared_in: dict[str, str] = {}
+    for part in sorted(iter_modules([str(folder)]), key=lambda part: part.name):
+        if not part.ispkg:
+            continue
+        where = f"{package.replace('.', '/')}/{part.name}"
+        paper = getattr(_module(f"{package}.{part.name}", f"{where}/__init__.py"), "PAPER", None)
         if paper is None:
             continue
+        if not isinstance(paper, Paper):
+            raise ConfigError(f"{where}/__init__.py: PAPER is {paper!r}; expected a Paper")
         if paper.id != part.name:
-            raise ConfigError(f"{package}.{part.name}: PAPER is called {paper.id!r}; expected {part.name!r}, its folder's name")
+            raise ConfigError(f"{where}/__init__.py: PAPER is called {paper.id!r}; expected {part.name!r}, its folder's name")
         pages: list[Experiment] = []
         for module in iter_modules([str(folder / part.name)]):
-            name = f"{package}.{part.name}.{module.name}"
-            declared = getattr(import_module(name), "PAGES", ())
-            if not all(isinstance(page, Experiment) for page in declared):
-                raise ConfigError(f"{name}: PAGES holds something that is no Experiment; expected a tuple of Experiments")
-            pages += declared
+            file = f"{where}/{module.name}.py"
+            for page in getattr(_module(f"{package}.{part.name}.{module.name}", file), "PAGES", ()):
+                if not isinstance(page, Experiment):
+                    raise ConfigError(f"{file}: PAGES holds {page!r}; expected Experiments")
+                if page.id in declared_in:
+                    raise ConfigError(f"two pages are called {page.id!r}, in {declared_in[page.id]} and {file}; expected every "
+                                      "name once")
+                declared_in[page.id] = file
+                pages.append(page)
+        if paper.lead and paper.lead not in {page.id for page in pages}:
+            raise ConfigError(f"{where}/__init__.py: paper {paper.id!r} has no page {paper.lead!r} to lead its scorecard; its "
+                              f"pages: {', '.join(page.id for page in pages) or 'none'}")
         found[paper] = tuple(pages)
     return found
+
+
+def _module(name: str, file: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ConfigError(f"{file}: cannot be imported: {error}") from error
 
 
 BOOK = Catalogue(discover(Path(__file__).parent, "echolib.papers"), closing=YOUR_TURN)

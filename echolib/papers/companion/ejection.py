@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
+from pydantic import Field
 
 from echolib import published
 from echolib.config import Profile
@@ -15,7 +17,7 @@ from echolib.evaluation.agreement import Agreement, agreement
 from echolib.evaluation.kinds.video import VideoSpec
 from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
-from echolib.pages.experiment import Experiment, Needs, Options
+from echolib.pages.experiment import Experiment, Needs, Options, SeedOptions
 from echolib.pages.html import html_table
 from echolib.papers.simlvseg.table1 import ROWS, TABLE1
 from echolib.papers.simlvseg.tables import label_of, pooled
@@ -23,6 +25,8 @@ from echolib.papers.simlvseg.videos import on_videos
 
 #: The row without a network: what is left of the error when every mask is exact.
 CEILING = "exact masks"
+#: Networks of the page, by their names on it.
+NETWORKS = tuple(label_of(row.published) for row in ROWS)
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,13 @@ def _more(profile: Profile, options: Options) -> Needs:
     return Needs(tuple(s.run for s in specs if s.run is not None), tuple(specs), bulk=(arrhythmia["SimLVSeg-3D"][0],))
 
 
+class EjectionOptions(SeedOptions):
+    """The network whose volume curve is drawn beat by beat."""
+
+    network: Literal[NETWORKS] = Field("SimLVSeg-3D", description=f"one of {', '.join(NETWORKS)}")
+
+
 EJECTION = Experiment(id="ejection_fraction", number="EF", title="Ejection fraction", place=1, notebook="ejection_fraction",
-                      more=_more)
+                      more=_more, options=EjectionOptions())
 
 PAGES = (EJECTION,)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
+from pydantic import Field
 
 from echolib import plots, published
 from echolib.config.profile import Profile
@@ -110,7 +111,16 @@ def _more(profile: Profile, options: Options) -> Needs:
     return Needs(evaluations=(ThresholdSpec(data=profile.echonet),) if profile.echonet.phantom is not None else ())
 
 
+class AtlasOptions(Options):
+    """How many clips are simulated for the statistics, and how many studies are shown."""
+
+    clips: int = Field(30, ge=2, le=1000, description="a whole number from 2 to 1000")
+    frames: int = Field(30, ge=4, le=300, description="a whole number from 4 to 300")
+    draws: int = Field(5000, ge=2, le=1_000_000, description="a whole number from 2 to 1,000,000")
+    shown: int = Field(12, ge=3, le=100, description="a whole number from 3 to 100")
+
+
 ATLAS = Experiment(id="phantom_atlas", number="Atlas", title="The phantom atlas", place=1, notebook="phantom_atlas", more=_more,
-                   phantoms=True)
+                   options=AtlasOptions(), phantoms=True)
 
 PAGES = (ATLAS,)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from echolib.config import Profile, RunSpec
-from echolib.pages.experiment import Experiment, Needs, Options
+from echolib.pages.experiment import Experiment, Needs, Options, SeedOptions
 from echolib.papers.simlvseg.runs import segment_run
 from echolib.papers.simlvseg.table1 import TABLE1
 
@@ -124,6 +124,6 @@ def _more(profile: Profile, options: Options) -> Needs:
 
 #: Switches of the two protocols, one at a time. The paper prints nothing of it; rows 1 and 2 re-read the runs of Table 1.
 AUDIT = Experiment(id="simlvseg_audit", number="Audit", title="What the released program's differences do", place=2,
-                   notebook="simlvseg_audit", groups=groups, more=_more, prose=("book/audit",))
+                   notebook="simlvseg_audit", groups=groups, more=_more, options=SeedOptions(), prose=("book/audit",))
 
 PAGES = (AUDIT,)

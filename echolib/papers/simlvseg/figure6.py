@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
-from pydantic import field_validator
+from pydantic import Field
 
 from echolib.config import Profile
 from echolib.evaluation.bootstrap import paired_test
@@ -22,7 +23,7 @@ from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.examples import require as require_examples
 from echolib.ledger.ledger import Ledger
 from echolib.pages.estimates import cube, estimate
-from echolib.pages.experiment import Claim, Experiment, Measure, Options
+from echolib.pages.experiment import Claim, Experiment, Measure, Options, SeedOptions
 from echolib.pages.html import html_table
 from echolib.papers.simlvseg.table1 import TABLE1
 from echolib.papers.simlvseg.tables import label_of, pooled
@@ -42,18 +43,11 @@ CHALLENGES = {"foreshortening": "foreshortening", "poor_quality": "poor image qu
 VIDEO_DICE = Measure("dice", "Dice points", factor=100.0)
 
 
-class Figure6Options(Options):
-    """Which kinds of challenging clips are probed: presets of the phantom."""
+class Figure6Options(SeedOptions):
+    """Which kinds of challenging clips are probed."""
 
-    presets: tuple[str, ...] | None = None
-
-    @field_validator("presets")
-    @classmethod
-    def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        unknown = [name for name in value or () if name not in CHALLENGES]
-        if unknown:
-            raise ValueError(f"no challenging case {unknown[0]!r}; expected some of {', '.join(CHALLENGES)}")
-        return value
+    presets: tuple[Literal[tuple(CHALLENGES)], ...] | None = Field(
+        None, description=f"a list of different kinds of clips: {', '.join(CHALLENGES)}")
 
 
 def presets_of(options: Options) -> tuple[str, ...]:

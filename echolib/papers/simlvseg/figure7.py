@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import math
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
 from echolib import published
 from echolib.config.profile import Profile
 from echolib.config.specs import ClipSpec, RunSpec
-from echolib.pages.experiment import Claim, Experiment, Options, Printed, with_ablation
+from echolib.pages.experiment import Claim, Experiment, Options, Printed, SeedOptions, with_ablation
 from echolib.papers.simlvseg.ablation import left_out
 from echolib.papers.simlvseg.runs import segment_run
 
+#: Frames of a super image: a square of at most 16 by 16.
+Squares = Annotated[int, AfterValidator(lambda value: _square(value))]
+#: Frames of a 3D clip: halved four times on the way through the network.
+Sixteens = Annotated[int, Field(ge=16, le=256, multiple_of=16)]
 
-class Figure7Options(Options):
-    """Cells of the grid: frames of a super image (square numbers) and of a 3D clip (multiples of 16), and periods."""
 
-    frames_si: tuple[int, ...] | None = None
-    frames_3d: tuple[int, ...] | None = None
-    periods: tuple[int, ...] | None = None
+def _square(value: int) -> int:
+    if not 1 < value <= 256 or math.isqrt(value) ** 2 != value:
+        raise ValueError(f"{value} is no square number from 4 to 256")
+    return value
+
+
+class Figure7Options(SeedOptions):
+    """Cells of the grid."""
+
+    frames_si: tuple[Squares, ...] | None = Field(None, description="a list of different square numbers from 4 to 256")
+    frames_3d: tuple[Sixteens, ...] | None = Field(None, description="a list of different multiples of 16 up to 256")
+    periods: tuple[Annotated[int, Field(ge=1, le=32)], ...] | None = Field(
+        None, description="a list of different whole numbers from 1 to 32")
 
     def applied(self, profile: Profile) -> Profile:
         """The profile with other cells."""
@@ -46,7 +63,7 @@ def _figure7_cells(profile: Profile, options: Options) -> list[Printed]:
     for entry in published.load("simlvseg_figure7_frames_period").to_dict("records"):
         name = grid_name(entry["approach"], entry["frames"], entry["period"])
         out.append(Printed(name, "dsc_overall", entry["dsc_overall"], group=name if name in ran else "",
-                           absent="" if name in ran else left_out(profile, "F and T")))
+                           absent="" if name in ran else left_out(profile, "F and T", options)))
     return out
 
 

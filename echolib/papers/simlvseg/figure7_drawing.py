@@ -21,9 +21,19 @@ def figure7_table() -> pd.DataFrame:
     return table.assign(name=[grid_name(r.approach, r.frames, r.period) for r in table.itertuples()])
 
 
+def grid_of(ours: pd.DataFrame) -> pd.DataFrame:
+    """:func:`figure7_table` with the cells of ours that it does not print; their published Dice is NaN."""
+    table, rows = figure7_table(), []
+    for name in ours.index.difference(table.name):
+        approach, _, cell = name.rpartition(" ")
+        frames, period = map(int, cell.split("x"))
+        rows.append({"approach": approach, "frames": frames, "period": period, "name": name})
+    return pd.concat([table, pd.DataFrame(rows)], ignore_index=True) if rows else table
+
+
 def heat_figure(ours: pd.DataFrame, data: str) -> Figure:
     """Figure 7 as heat maps: published above, ours below, each with its own scale of colours."""
-    table = figure7_table()
+    table = grid_of(ours)
     figure, axes = plt.subplots(2, 2, figsize=(8.6, 5.6), width_ratios=(4, 2.6), layout="constrained")
     values = {"published, EchoNet-Dynamic": table.set_index("name").dsc_overall, f"this book, {data}": ours.value}
     for line, (title, found) in zip(axes, values.items(), strict=True):
@@ -32,13 +42,13 @@ def heat_figure(ours: pd.DataFrame, data: str) -> Figure:
         for axis, approach in zip(line, APPROACHES, strict=True):
             part = table[table.approach == approach]
             grid = part.assign(value=found.reindex(part.name).to_numpy()).pivot(index="period", columns="frames", values="value")
-            _heat(axis, grid, low, high)
+            _heat(axis, grid, low, high, "not printed" if title.startswith("published") else "not run")
             axis.set_title(f"{approach}\n{title}", fontsize=9, loc="left",
                            color=COLOURS["published" if title.startswith("published") else "here"])
     return figure
 
 
-def _heat(axis: plt.Axes, grid: pd.DataFrame, low: float, high: float) -> None:
+def _heat(axis: plt.Axes, grid: pd.DataFrame, low: float, high: float, lacking: str) -> None:
     cells_ = grid.to_numpy()
     axis.imshow(np.ma.masked_invalid(cells_), cmap="cividis", vmin=low, vmax=high, aspect="auto")
     best = np.nanmax(cells_) if np.isfinite(cells_).any() else np.nan
@@ -49,7 +59,7 @@ def _heat(axis: plt.Axes, grid: pd.DataFrame, low: float, high: float) -> None:
                       fontweight="bold" if value == best else "normal")
         else:
             axis.add_patch(plt.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, hatch="////", ec="#bbbbbb", lw=0))
-            axis.text(column, row, "not run", ha="center", va="center", fontsize=8, color="#555555", backgroundcolor="white")
+            axis.text(column, row, lacking, ha="center", va="center", fontsize=8, color="#555555", backgroundcolor="white")
     axis.set_xticks(range(grid.shape[1]), grid.columns)
     axis.set_yticks(range(grid.shape[0]), grid.index)
     axis.set(xlabel="frames F", ylabel="period T")
@@ -59,7 +69,7 @@ def _heat(axis: plt.Axes, grid: pd.DataFrame, low: float, high: float) -> None:
 
 def period_figure(ours: pd.DataFrame, data: str) -> Figure:
     """Figure 7 as lines over the period, one for each number of frames; ours with 95 % intervals."""
-    table = figure7_table()
+    table = grid_of(ours)
     figure, axes = plt.subplots(2, 2, figsize=(8.6, 5.2), sharex=True, sharey="col", layout="constrained")
     for line, (approach, _) in zip(axes, APPROACHES.items(), strict=True):
         part = table[table.approach == approach]
@@ -80,7 +90,7 @@ def _lines(axis: plt.Axes, names: pd.Series, values: pd.DataFrame, table: pd.Dat
     """One line for each number of frames, with its name at its end; ``names`` is frames -> cells."""
     period, ends = table.set_index("name").period, []
     for place, (frames, cells_) in enumerate(names.items()):
-        found, colour = values.reindex(cells_).dropna(subset="value"), LINES[place]
+        found, colour = values.reindex(cells_).dropna(subset="value"), LINES[place % len(LINES)]
         if found.empty:
             continue
         x = period[found.index].to_numpy() + 0.07 * (place - (len(names) - 1) / 2)  # side by side, so that intervals are seen

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import field_validator
+from pydantic import Field
 
 from echolib import published
 from echolib.config.profile import Profile
 from echolib.config.specs import RunSpec
-from echolib.pages.experiment import Claim, Experiment, Options, Printed, with_ablation
+from echolib.pages.experiment import Claim, Experiment, Options, Printed, SeedOptions, with_ablation
 from echolib.papers.simlvseg.ablation import left_out
 from echolib.papers.simlvseg.runs import segment_run
-
-
-class Figure8Options(Options):
-    """Mask ratios (``none``: no pre-training; or shares between 0 and 1), and the network that is pre-trained."""
-
-    ratios: tuple[Literal["none"] | float, ...] | None = None
-    network: str | None = None
-
-    @field_validator("network")
-    @classmethod
-    def _known(cls, value: str | None) -> str | None:
-        if value is not None and value not in MASKED:
-            raise ValueError(f"expected a network of clips, one of {', '.join(MASKED)}")
-        return value
-
-    def applied(self, profile: Profile) -> Profile:
-        """The profile with other ratios."""
-        return with_ablation(super().applied(profile), {"ratios": self.ratios})
-
 
 #: The paper's network, and the others that see several frames at once and so can reconstruct a masked one.
 NETWORK = "si_uniformer_s"
 MASKED = (NETWORK, "si_resnet18", "si_mobilenetv3", "si_vit_b16", "unet3d", "unet3d_s")
+
+
+class Figure8Options(SeedOptions):
+    """Which mask ratios, and the network that is pre-trained."""
+
+    ratios: tuple[Literal["none"] | Annotated[float, Field(gt=0, lt=1)], ...] | None = Field(
+        None, description='a list of different shares between 0 and 1, with "none" for no pre-training')
+    network: Literal[MASKED] | None = Field(None, description=f"a network that sees several frames, one of {', '.join(MASKED)}")
+
+    def applied(self, profile: Profile) -> Profile:
+        """The profile with other ratios."""
+        return with_ablation(super().applied(profile), {"ratios": self.ratios})
 
 
 def network_of(options: Options) -> str:
@@ -48,7 +41,7 @@ RATIOS = ("none", "0.1", "0.2", "0.3", "0.4", "0.5", "0.6", "0.7", "0.8", "0.9")
 
 def ratio_name(ratio: str | float) -> str:
     """The group name of one mask ratio: ``no pre-training`` or ``mask 60 %``."""
-    return "no pre-training" if ratio == "none" else f"mask {round(100 * float(ratio))} %"
+    return "no pre-training" if ratio == "none" else f"mask {round(100 * float(ratio), 6):g} %"
 
 
 def _figure8_groups(profile: Profile, seed: int, options: Options) -> dict[str, RunSpec]:
@@ -67,7 +60,7 @@ def _figure8_cells(profile: Profile, options: Options) -> list[Printed]:
         name = ratio_name(entry["mask_ratio"])
         out.append(Printed(name, "dsc_overall", entry["dsc_overall"], group=name if name in ran else "",
                            absent="" if name in ran else "another network was asked for"
-                           if network_of(options) != NETWORK else left_out(profile, "the ratio")))
+                           if network_of(options) != NETWORK else left_out(profile, "the ratio", options)))
     return out
 
 

@@ -12,7 +12,7 @@ from IPython.display import HTML
 from pydantic import Field
 
 from echolib.config import Profile
-from echolib.errors import DataError
+from echolib.errors import ConfigError, DataError
 from echolib.evaluation.bootstrap import paired_test, patient_interval
 from echolib.evaluation.consistency import FLICKER_HZ
 from echolib.evaluation.evaluation import Case
@@ -20,7 +20,7 @@ from echolib.evaluation.kinds.video import VideoSpec
 from echolib.evaluation.whole_video import flicker
 from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
-from echolib.pages.experiment import Claim, Experiment, Measure, Needs, Options
+from echolib.pages.experiment import Claim, Experiment, Measure, Needs, Options, SeedOptions
 from echolib.pages.html import html_table
 from echolib.papers.simlvseg import windows
 from echolib.papers.simlvseg.figure6 import FRAMEWISE
@@ -40,11 +40,11 @@ Groups = dict[str, list[Evaluation]]
 FLICKER = Measure("flicker", "dB less high-frequency energy", decibels=True, less=True)
 
 
-class Figure9Options(Options):
-    """The study that is drawn (by its name in the test split), and the frequency above which an area curve is flicker, in Hz."""
+class Figure9Options(SeedOptions):
+    """The study that is drawn, and the frequency above which an area curve is flicker."""
 
-    study: str | None = None
-    cutoff_hz: float | None = Field(None, gt=0, le=25)
+    study: str | None = Field(None, min_length=1, description="the name of a test video")
+    cutoff_hz: float | None = Field(None, gt=0, le=25, description="a frequency above 0 Hz, up to 25 Hz")
 
 
 def cutoff_of(options: Options) -> float:
@@ -61,9 +61,34 @@ def needed(profile: Profile, options: Options) -> dict[str, list[VideoSpec]]:
 
 def load(ledger: Ledger, options: Options) -> Groups:
     """All evaluations of the page, computed where they are missing, with flicker above the options' frequency."""
-    cutoff = cutoff_of(options)
-    return {name: [one if cutoff == FLICKER_HZ else above(one, cutoff) for one in ledger.evaluate(specs)]
+    return {name: [adjusted(ledger, one, options) for one in ledger.evaluate(specs)]
             for name, specs in needed(ledger.workspace.profile, options).items()}
+
+
+def adjusted(ledger: Ledger, evaluation: Evaluation, options: Options) -> Evaluation:
+    """An evaluation with flicker above the options' frequency; raises as :func:`above`."""
+    cutoff = cutoff_of(options)
+    return evaluation if cutoff == FLICKER_HZ else above(evaluation, cutoff)
+
+
+def known_study(ledger: Ledger, options: Options) -> None:
+    """Hold the name of the study that is to be drawn against the test videos.
+
+    Raises:
+        ConfigError: there is no such study.
+    """
+    if options.study is None:
+        return
+    profile = ledger.workspace.profile
+    spec = needed(profile, options)[FRAMEWISE][0]
+    if ledger.evaluations.find(spec).record is not None:
+        names = sorted(ledger.evaluate([spec])[0].studies.study)
+    else:
+        studies = ledger.store.studies
+        names = sorted(studies.index[studies.split == spec.split])[:spec.studies]
+    if options.study not in names:
+        raise ConfigError(f"simlvseg_figure9: parameter 'study' takes the name of a test video of profile {profile.name!r}, "
+                          f"such as {', '.join(names[:3])}; not {options.study!r}")
 
 
 def above(evaluation: Evaluation, cutoff_hz: float) -> Evaluation:
@@ -73,7 +98,7 @@ def above(evaluation: Evaluation, cutoff_hz: float) -> Evaluation:
         RecordError: it was committed without its area curves.
     """
     curves = dict(tuple(evaluation.bulk("areas").groupby("study")))
-    studies = evaluation.studies.copy()
+    studies = evaluation.studies.assign(recorded_flicker=evaluation.studies.flicker)
     for column, area in (("flicker", "area_px"), ("exact_flicker", "exact_area_px")):
         studies[column] = [_flicker(curves[s][area], rate, cutoff_hz) for s, rate in zip(studies.study, studies.fps, strict=True)]
     return replace(evaluation, tables=evaluation.tables | {"studies": studies})
@@ -86,21 +111,19 @@ def _flicker(area: pd.Series, fps: float, cutoff_hz: float) -> float:
 def choose(groups: Groups, asked: str | None = None) -> str:
     """The study to look at: the one that was asked for, else, of the quarter whose mitral valve is least clear, the one on which
     the frame-wise network flickers most (over all seeds). The clearness is measured on the image and the tracing; SimLVSeg has
-    no say.
+    no say, and a reader's cut-off changes nothing about the choice.
 
     Raises:
-        DataError: no study has a valve contrast, or none has the name that was asked for.
+        DataError: no study has a valve contrast.
     """
     if asked is not None:
-        names = sorted(groups[FRAMEWISE][0].studies.study)
-        if asked not in names:
-            raise DataError("no such study among the test videos", value=asked, expected=f"one of {', '.join(names[:6])}, ...")
         return asked
-    table = pooled(groups[FRAMEWISE], "studies").groupby("study")[["valve_contrast", "flicker"]].mean()
+    column = "recorded_flicker" if "recorded_flicker" in groups[FRAMEWISE][0].studies else "flicker"
+    table = pooled(groups[FRAMEWISE], "studies").groupby("study")[["valve_contrast", column]].mean()
     known = table.valve_contrast.dropna().sort_values(kind="stable")
     if known.empty:
         raise DataError("no study has a tracing by which to find its mitral valve")
-    unclear = table.loc[known.index[:math.ceil(len(known) / 4)], "flicker"]
+    unclear = table.loc[known.index[:math.ceil(len(known) / 4)], column]
     return str(unclear.fillna(-1.0).idxmax())
 
 
@@ -202,7 +225,7 @@ def untraced_html(table: pd.DataFrame) -> HTML:
     return HTML(page)
 
 
-def cohort_html(table: pd.DataFrame) -> HTML:
+def cohort_html(table: pd.DataFrame, cutoff_hz: float) -> HTML:
     """:func:`cohort_table` for the page, a row a network."""
     rows = []
     for name, part in table.groupby("network", sort=False):
@@ -210,7 +233,8 @@ def cohort_html(table: pd.DataFrame) -> HTML:
         rows.append((html.escape(name), *(_cell(by.loc[m]) if m in by.index else "–" for m in MEASURES),
                      str(int(part.studies.max())), str(int(part.without.max()))))
     caption = ("Area curves of whole test videos: means over videos and seeds with 95 % intervals, patients resampled. Flicker "
-               "is the root of the energy above 10 Hz (geometric mean); errors are root mean squares against the exact curve")
+               f"is the root of the energy above {cutoff_hz:g} Hz (geometric mean); errors are root mean squares against the "
+               "exact curve")
     return HTML(html_table(caption, ("Masks by", *(h for h, _ in MEASURES.values()), "Videos", "Without a value"), rows,
                            "echo-claims"))
 
@@ -237,7 +261,7 @@ def _more(profile: Profile, options: Options) -> Needs:
 
 FIGURE9 = Experiment(
     id="simlvseg_figure9", number="Figure 9", place=7, title="Temporal consistency", notebook="simlvseg_figure9",
-    options=Figure9Options(), evaluations_of=needed, more=_more,
+    options=Figure9Options(), evaluations_of=needed, adjust=adjusted, inspect=known_study, more=_more,
     claims=(
         Claim("Pre-training lowers the high-frequency energy of the area curve", "SimLVSeg-3D", UNTRAINED, measure=FLICKER),
         Claim("SimLVSeg-3D gives a smoother area curve than the frame-wise network", "SimLVSeg-3D", FRAMEWISE, measure=FLICKER),

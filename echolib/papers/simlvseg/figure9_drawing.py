@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from echolib.evaluation.consistency import FLICKER_HZ, area_spectrum
+from echolib.evaluation.consistency import area_spectrum
 from echolib.evaluation.evaluation import Picture
 from echolib.ledger.examples import Examples
 from echolib.papers.simlvseg.figure9 import DRAWN, MEASURES, Groups, score, shown
@@ -48,13 +48,14 @@ def frames_figure(examples: dict[str, Examples], fps: float) -> Figure:
     return figure
 
 
-def curve_figure(curves: dict[str, np.ndarray], fps: float, around: int) -> Figure:
+def curve_figure(curves: dict[str, np.ndarray], fps: float, around: int, cutoff_hz: float) -> Figure:
     """Area over time, a second of it enlarged, and the magnitude of its spectrum.
 
     Args:
         curves: network -> (2, T) area in px, found and exact (NaN where it is unknown).
         fps: frames per second.
         around: frame in the middle of the enlarged second.
+        cutoff_hz: the frequency above which the spectrum is flicker.
     """
     figure, (whole, part, spectrum) = plt.subplots(1, 3, figsize=(9.2, 3.0), width_ratios=(1.5, 1, 1.1), layout="constrained")
     exact = next(iter(curves.values()))[1]
@@ -71,9 +72,9 @@ def curve_figure(curves: dict[str, np.ndarray], fps: float, around: int) -> Figu
         part.plot(frames[near] / fps, area[near], marker=".", ms=3, **style)
         spectrum.plot(*area_spectrum(area, fps), **style)
     part.axvline(around / fps, color="#bbbbbb", lw=0.8, zorder=0)
-    if fps / 2 > FLICKER_HZ:
-        spectrum.axvspan(FLICKER_HZ, fps / 2, color="#eeeeee", zorder=0)
-        spectrum.annotate("flicker", (FLICKER_HZ, 0.98), (3, 0), xycoords=("data", "axes fraction"), textcoords="offset points",
+    if fps / 2 > cutoff_hz:
+        spectrum.axvspan(cutoff_hz, fps / 2, color="#eeeeee", zorder=0)
+        spectrum.annotate("flicker", (cutoff_hz, 0.98), (3, 0), xycoords=("data", "axes fraction"), textcoords="offset points",
                           fontsize=8, color="#555555", va="top")
     whole.set(xlabel="time (s)", ylabel="LV area (px)")
     part.set(xlabel="time (s)", title="")

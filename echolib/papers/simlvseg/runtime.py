@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from pydantic import Field
 from scipy.stats import t as student
 from scipy.stats import ttest_ind_from_stats
 
@@ -219,17 +220,18 @@ def claims_table(timings: list[Timing]) -> str:
 
 
 def committed_html(root: Path) -> str:
-    """Kept measurements of all networks from ``results/benchmarks``, or a sentence that says there are none yet."""
+    """Committed measurements of all networks from ``results/benchmarks``, or a sentence that says there are none yet."""
     paths = sorted((root / FOLDER).glob("runtime_per_frame-*.json"))
     if not paths:
-        return "<p>No benchmark of all networks is kept in this checkout yet; <code>make bench</code> writes one.</p>"
+        return "<p>No benchmark of all networks is committed in this checkout yet; <code>make bench</code> writes one.</p>"
     parts = []
     for path in paths:
         result = read_result(path)
         rows = [(html.escape(r.what), f"{r.ours.mean:.3g} {html.escape(r.unit)}", f"{r.ours.sd:.2g}", str(r.ours.n))
                 for r in result.rows]
         busy = "; the machine was busy, not to be quoted" if result.busy else ""
-        parts.append(html_table(f"Kept benchmark: {result.hardware}, {result.date}{busy}", ("What", "Mean", "sd", "Runs"), rows))
+        caption = f"Committed benchmark: {result.hardware}, {result.date}{busy}"
+        parts.append(html_table(caption, ("What", "Mean", "sd", "Runs"), rows))
     return "".join(parts)
 
 
@@ -250,7 +252,16 @@ def _interval(t: Timing) -> tuple[float, float]:
     return t.mean - half, t.mean + half
 
 
+class RunTimeOptions(Options):
+    """How often each network is timed, and over how many frames at once."""
+
+    runs: int = Field(RUNS, ge=1, le=10_000, description="a whole number from 1 to 10,000")
+    gpu_runs: int = Field(GPU_RUNS, ge=1, le=100_000, description="a whole number from 1 to 100,000")
+    frames_at_once: int = Field(FRAMES_AT_ONCE, ge=1, le=4096, description="a whole number from 1 to 4096")
+
+
 RUN_TIME = Experiment(id="simlvseg_runtime", number="Run time", title="time per frame", place=10, published="simlvseg_runtime",
-                      notebook="simlvseg_runtime", measure=measured_cells, judge=judged_claims, timed=True)
+                      notebook="simlvseg_runtime", measure=measured_cells, judge=judged_claims, options=RunTimeOptions(),
+                      timed=True)
 
 PAGES = (RUN_TIME,)

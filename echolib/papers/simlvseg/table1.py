@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pydantic import field_validator
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import Field
 
 from echolib import published
 from echolib.config.profile import Profile
 from echolib.config.specs import RunSpec
 from echolib.evaluation.kinds.threshold import ThresholdSpec
-from echolib.pages.experiment import Claim, Experiment, Needs, Options, Printed, Row
+from echolib.pages.experiment import Claim, Experiment, Needs, Options, Printed, Row, SeedOptions
 from echolib.papers.simlvseg.runs import segment_run
 from echolib.papers.simlvseg.videos import on_test_videos
 
@@ -31,18 +34,16 @@ UNTRAINED = "SimLVSeg-3D, no pre-training"
 NAMES = (*(row.published for row in ROWS), UNTRAINED)
 
 
-class Table1Options(Options):
-    """Which methods are trained, by their names in the table."""
+class Table1Options(SeedOptions):
+    """Which methods are trained, and how many of the worst frames are shown."""
 
-    methods: tuple[str, ...] | None = None
+    methods: tuple[Literal[NAMES], ...] | None = Field(None, description=f"a list of different methods: {'; '.join(NAMES)}")
+    worst: int = Field(5, ge=1, le=20, description="a whole number from 1 to 20")
 
-    @field_validator("methods")
-    @classmethod
-    def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        unknown = [name for name in value or () if name not in NAMES]
-        if unknown:
-            raise ValueError(f"no method {unknown[0]!r} that this book runs; expected some of {', '.join(NAMES)}")
-        return value
+
+def shown_of(runs: Iterable[str]) -> str:
+    """The method whose worst frames are shown: SimLVSeg-3D, or the first one where that is not trained."""
+    return next(name for name in (SHOWN, *runs) if name in runs)
 
 
 def _table1_groups(profile: Profile, seed: int, options: Options) -> dict[str, RunSpec]:
@@ -68,8 +69,8 @@ def _table1_cells(profile: Profile, options: Options) -> list[Printed]:
 def _more(profile: Profile, options: Options) -> Needs:
     """Worst frames come from whole videos; logs of the first seed are drawn; the baseline stands beside the networks."""
     runs = _table1_groups(profile, profile.seeds[0], options)
-    videos = (on_test_videos(profile, runs[SHOWN]),) if SHOWN in runs else ()
-    return Needs(evaluations=(*videos, ThresholdSpec(data=profile.echonet)), logs=tuple(runs.values()))
+    shown = on_test_videos(profile, runs[shown_of(runs)])
+    return Needs(evaluations=(shown, ThresholdSpec(data=profile.echonet)), logs=tuple(runs.values()))
 
 
 TABLE1 = Experiment(

@@ -8,9 +8,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython.display import HTML
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from echolib import plots
 from echolib.config import RunSpec, load_profile
 from echolib.evaluation.inference import segment_video
 from echolib.ledger import examples
@@ -130,6 +132,13 @@ def worst_figure(ledger: Ledger, spec: RunSpec, count: int = 5) -> tuple[Figure,
     titles = [f"{row.phase}, Dice {row.dice:.2f}" for row in worst.itertuples()]
     pictures = [overlay(one.picture[None, ..., None], one.mask[None], one.exact[None])[0] for one in found]
     return contact_sheet(np.stack(pictures), titles, columns=count), worst
+
+
+def worst_shown(ledger: Ledger, spec: RunSpec, name: str, count: int) -> HTML:
+    """:func:`worst_figure` for the page; ``name`` is the network's."""
+    figure, rows = worst_figure(ledger, spec, count)
+    return plots.show(figure, f"The {len(rows)} test frames with the lowest Dice of {name}.", "Ultrasound frames with predicted "
+                      "and traced contours; Dice " + ", ".join(f"{d:.2f}" for d in rows.dice))
 
 
 def predicted_masks(model, video: np.ndarray, spec: RunSpec) -> np.ndarray:

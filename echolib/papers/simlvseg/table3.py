@@ -8,14 +8,15 @@ of them. The text's reading (:data:`TEXT`) makes the cells and the verdicts; the
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from echolib import published
 from echolib.config import Profile, RunSpec
-from echolib.data.camus import QUALITIES
+from echolib.data.camus import QUALITIES, VIEWS
 from echolib.errors import ConfigError, DataError
 from echolib.evaluation.bootstrap import legacy_frame_interval
 from echolib.evaluation.half_cycles import Aspect, Padding, scores
@@ -24,7 +25,7 @@ from echolib.evaluation.kinds.video import VideoSpec
 from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
 from echolib.pages.estimates import cube, resample
-from echolib.pages.experiment import Experiment, Needs, Options
+from echolib.pages.experiment import Experiment, Needs, Options, SeedOptions
 from echolib.pages.scorecard import Cell
 from echolib.pages.verdict import MIN_SEEDS, Verdict, order_verdict, value_verdict
 from echolib.papers.simlvseg.runs import segment_run
@@ -123,12 +124,13 @@ class Results:
         return [chosen(table, reading, phase) for table in self._scores[key]]
 
 
-class Table3Options(Options):
+class Table3Options(SeedOptions):
     """Which half cycles are tested (views, image qualities), and what fills up a short clip in the text's reading."""
 
-    views: tuple[Literal["4CH", "2CH"], ...] | None = None
-    qualities: tuple[Literal["Good", "Medium", "Poor"], ...] | None = None
-    padding: Padding | None = None
+    views: tuple[Literal[VIEWS], ...] | None = Field(None, description=f"a list of different views: {', '.join(VIEWS)}")
+    qualities: tuple[Literal[QUALITIES], ...] | None = Field(
+        None, description=f"a list of different image qualities: {', '.join(QUALITIES)}")
+    padding: Padding | None = Field(None, description=f"one of {', '.join(get_args(Padding))}")
 
     def applied(self, profile: Profile) -> Profile:
         """The profile with other views of its CAMUS cohort."""

@@ -7,9 +7,10 @@ import html
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import HTML
 from matplotlib.figure import Figure
 
-from echolib import published
+from echolib import plots, published
 from echolib.config import Profile
 from echolib.evaluation.evaluation import Picture
 from echolib.ledger import examples
@@ -173,6 +174,13 @@ def shift_figure(ledger: Ledger, results: Results, options: Options) -> tuple[Fi
     return figure, (f"Two frames of a clip in EchoNet-Dynamic's style, mean Dice {dice[0]:.2f}, and two of a half cycle in "
                     f"CAMUS' style, mean Dice {dice[1]:.2f}, with predicted and labelled contours; on the right the share of "
                     "pixels at each grey level in both cohorts")
+
+
+def shift_shown(ledger: Ledger, results: Results, options: Options) -> HTML:
+    """:func:`shift_figure` for the page."""
+    figure, alt = shift_figure(ledger, results, options)
+    return plots.show(figure, "What the network sees of each kind of data: ED and ES of the study of median Dice, prediction in "
+                      "blue, label in orange, and the grey levels of both cohorts. SimLVSeg-3D, first seed.", alt)
 
 
 def _median(table: pd.DataFrame) -> tuple[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -100,7 +101,7 @@ def test_each_claim_rests_on_its_preset(presets):
         network, words = names[id(specs)].split(" on ")
         return presets[{v: k for k, v in CHALLENGES.items()}[words]][network]
 
-    entry = SimpleNamespace(claims=FIGURE6.claims, judge=None, runs=lambda p: {}, evaluations=lambda p: wanted)
+    entry = replace(FIGURE6, evaluations_of=lambda profile, options: wanted)
     ledger = SimpleNamespace(workspace=SimpleNamespace(profile=profile), evaluate=evaluate)
     found = scorecard.claims(entry, ledger).set_index("claim")
     assert len(found) == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,11 +12,12 @@ import pandas as pd
 import pytest
 
 from echolib.config import load_profile
-from echolib.errors import DataError
+from echolib.errors import ConfigError, DataError
 from echolib.evaluation.consistency import high_frequency_energy
 from echolib.evaluation.evaluation import Picture
 from echolib.evaluation.kinds.video import VideoSpec
 from echolib.evaluation.study_measures import curve_errors, valve_contrast
+from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.examples import Examples
 from echolib.pages import scorecard
 from echolib.papers.companion import ejection
@@ -102,7 +104,7 @@ def test_the_tables_give_means_intervals_and_tests(groups):
     paired = temporal.paired_table(groups).set_index(["against", "measure"])
     assert paired.difference[FRAMEWISE, "flicker"] == pytest.approx(-10, abs=0.5) and paired.patients[FRAMEWISE, "flicker"] == 11
     assert paired.p[FRAMEWISE, "area_rmse"] < 0.001 and paired.difference[FRAMEWISE, "area_rmse"] == pytest.approx(-3, abs=0.1)
-    assert "<td>11</td><td>3</td>" not in temporal.cohort_html(table).data, "the row counts the videos of its fullest measure"
+    assert "<td>11</td><td>3</td>" not in temporal.cohort_html(table, 10.0).data, "a row counts the videos of its fullest measure"
     page = temporal.paired_html(paired.reset_index()).data
     assert " dB <small>(p = " in page and "SimLVSeg-3D less each other network" in page
 
@@ -113,7 +115,7 @@ def test_without_exact_curves_the_errors_are_dashes(groups):
             one.studies[["area_rmse", "slope_rmse", "exact_flicker"]] = np.nan
     table = temporal.cohort_table(groups, 200)
     assert "exact masks" not in set(table.network) and table[table.measure != "flicker"].value.isna().all()
-    assert temporal.cohort_html(table).data.count("<td>–</td>") == 8
+    assert temporal.cohort_html(table, 10.0).data.count("<td>–</td>") == 8
     figure = temporal_figures.cohort_figure(groups, table)
     plt.close(figure)
     assert temporal.paired_table(groups).query("measure != 'flicker'").p.isna().all()
@@ -140,7 +142,7 @@ def test_the_verdicts_rest_on_the_evaluations(groups, profile, first, second):
     loaded = load_profile(ROOT / "profiles" / f"{profile}.yml")
     wanted = FIGURE9.evaluations(loaded)
     asked = {id(specs): name for name, specs in wanted.items()}
-    entry = SimpleNamespace(claims=FIGURE9.claims, judge=None, runs=lambda p: {}, evaluations=lambda p: wanted)
+    entry = replace(FIGURE9, evaluations_of=lambda profile, options: wanted)
     ledger = SimpleNamespace(workspace=SimpleNamespace(profile=loaded),
                              evaluate=lambda specs: groups[asked[id(specs)]][:len(specs)])
     found = scorecard.claims(entry, ledger)
@@ -153,11 +155,55 @@ def test_a_claim_without_any_value_is_undecided(groups):
     loaded = load_profile(ROOT / "profiles" / "desk.yml")
     for one in groups[FRAMEWISE]:
         one.studies["flicker"] = np.nan
-    entry = SimpleNamespace(claims=FIGURE9.claims[1:], judge=None, runs=lambda p: {},
-                            evaluations=lambda p: {n: n for n in groups})
+    entry = replace(FIGURE9, claims=FIGURE9.claims[1:], evaluations_of=lambda profile, options: {n: n for n in groups})
     ledger = SimpleNamespace(workspace=SimpleNamespace(profile=loaded), evaluate=lambda specs: groups[specs])
     found = scorecard.claims(entry, ledger)
     assert found.status.tolist() == ["undecided"] and found.why[0] == "no study has a value on both sides"
+
+
+def curves_of(folder: Path, hz: float) -> Evaluation:
+    """Twelve studies whose area holds 5 % of one frequency, and the table of their flicker at the usual cut-off."""
+    area = 800 * (1 + 0.05 * np.sin(2 * np.pi * hz * np.arange(100) / 50))
+    folder.mkdir()
+    pd.concat([pd.DataFrame({"study": s, "frame": range(100), "area_px": area * (1 + i / 100), "exact_area_px": np.nan})
+               for i, s in enumerate(STUDIES)]).to_parquet(folder / "areas.parquet")
+    studies = pd.DataFrame({"study": STUDIES, "patient": STUDIES, "fps": 50.0, "exact_flicker": np.nan,
+                            "flicker": high_frequency_energy(area, 50.0)})
+    return Evaluation(None, {"studies": studies}, folder)
+
+
+@pytest.mark.parametrize(("cutoff_hz", "status"), [(None, "does not hold"), (15.0, "holds")])
+def test_claims_follow_the_cut_off_that_a_reader_sets(tmp_path, cutoff_hz, status):
+    """12 Hz is flicker above 10 Hz and none above 15 Hz; the other side holds less of it, at 20 Hz."""
+    loaded = load_profile(ROOT / "profiles" / "desk.yml")
+    ours, theirs = curves_of(tmp_path / "ours", 12.0), curves_of(tmp_path / "theirs", 20.0)
+    ours.studies["flicker"] *= 4 * (1 + 0.01 * np.arange(12))
+    theirs.studies["flicker"] *= 1 + 0.01 * np.arange(12)
+    entry = FIGURE9.turned({"cutoff_hz": cutoff_hz})
+    entry = replace(entry, claims=FIGURE9.claims[1:], evaluations_of=lambda profile, options: {
+        "SimLVSeg-3D": [ours] * 3, FRAMEWISE: [theirs] * 3})
+    ledger = SimpleNamespace(workspace=SimpleNamespace(profile=loaded), evaluate=lambda specs: specs)
+    assert scorecard.claims(entry, ledger).status.tolist() == [status]
+    theirs.studies["valve_contrast"] = 5.0
+    shown = temporal.choose({FRAMEWISE: [temporal.adjusted(ledger, replace(theirs, record=SimpleNamespace(
+        spec=SimpleNamespace(run=SimpleNamespace(seed=0)))), entry.options)]})
+    assert shown == "s02", "the clip is chosen by the recorded flicker, of the quarter that comes first"
+
+
+def test_an_unknown_study_is_refused_by_what_is_recorded_or_else_by_the_cohort(groups):
+    profile = load_profile(ROOT / "profiles" / "desk.yml")
+    names = pd.DataFrame({"split": ["test"] * 3}, index=["a", "b", "c"])
+
+    def ledger(record):
+        return SimpleNamespace(workspace=SimpleNamespace(profile=profile), store=SimpleNamespace(studies=names),
+                               evaluations=SimpleNamespace(find=lambda spec: SimpleNamespace(record=record)),
+                               evaluate=lambda specs: groups[FRAMEWISE])
+
+    for record, known in ((True, "s01"), (None, "b")):
+        temporal.known_study(ledger(record), Figure9Options(study=known))
+        with pytest.raises(ConfigError, match="parameter 'study' takes the name of a test video of profile 'desk'.*not 'z'"):
+            temporal.known_study(ledger(record), Figure9Options(study="z"))
+    temporal.known_study(None, Figure9Options())
 
 
 @pytest.mark.parametrize("name", ["smoke", "desk", "paper"])
@@ -182,7 +228,7 @@ def test_the_figures_draw_every_network(groups):
     figure = temporal_figures.frames_figure({n: Examples(pictures, {"s01": c}) for n, c in curves.items()}, 50.0)
     assert [a.get_title() for a in figure.axes[:3]] == ["0.00 s", "0.02 s", "0.04 s"]
     plt.close(figure)
-    figure = temporal_figures.curve_figure(curves, 50.0, 40)
+    figure = temporal_figures.curve_figure(curves, 50.0, 40, 10.0)
     assert len(figure.axes[0].lines) == 3, "no exact curve where none is known"
     plt.close(figure)
     seeds = {f"seed {seed}": np.stack([100 + 9 * np.sin(t / 6), np.full(100, 100.0 + seed)]) for seed in range(5)}
