@@ -104,12 +104,14 @@ class PKEchoNet(nn.Module):
     Attributes:
         options: as given.
         across_at_test: may be set on a trained network, to compare the two.
+        deep: the forward pass can be asked for the logits of all stages.
         reach: None, every frame changes all others' logits.
 
     Raises:
         ConfigError: fewer than two frames.
     """
 
+    deep = True
     reach = None
 
     def __init__(self, encoder: ResNetEncoder, frames: int, out_channels: int = 1, options: PKEchoOptions | None = None) -> None:
@@ -229,8 +231,8 @@ def check_size(height: int, width: int, options: PKEchoOptions) -> None:
     """ConfigError if frames of this size can only be taken with a ``fit`` that was not asked for."""
     for what, value in (("height", height), ("width", width)):
         if value % STRIDE and options.fit == "refuse":
-            raise ConfigError(f"PKEcho-Net has stride {STRIDE}: {what} = {value} is no multiple of it; expected one, or the option "
-                              f"fit 'pad' (to {padded(value)}) or 'resize' (paper)")
+            raise ConfigError(f"PKEcho-Net has stride {STRIDE}: {what} = {value} is no multiple of it; expected one, or the "
+                              f"option fit 'pad' (to {padded(value)}) or 'resize' (paper)")
 
 
 def _kaiming(layer: nn.Module) -> None:

@@ -1,8 +1,8 @@
 """Kernels that segment a clip, refined frame by frame, over the frames and over the videos of a batch: KSS of PKEcho-Net.
 
 Paper: Wu et al. (AAAI 2023), "Kernel-based semi-supervised segmentation", eq. 1-4. A kernel is a 1x1 convolution, d numbers for
-each frame and class; one :class:`KernelStage` takes a mask, sums the features under it (the *group*), lets kernel and group attend
-to each other, kernels to those of the other frames, then to those of the other videos, and convolves again.
+each frame and class; one :class:`KernelStage` takes a mask, sums the features under it (the *group*), lets kernel and group
+attend to each other, kernels to those of the other frames, then to those of the other videos, and convolves again.
 
 What the released network does and the text does not say is the default; ``hybrid="paper"`` is eq. 2. With one class there is one
 query and one key, so the "hybrid attention" has nothing to choose: softmax of one number is 1, its query and key projections

@@ -28,7 +28,7 @@ def test_forward_and_backward_reach_every_parameter(name):
     for key, parameter in model.named_parameters():
         if key not in idle:
             assert torch.isfinite(parameter.grad).all(), key
-            # a bias in front of a norm has gradient zero by construction; SSCF's sigmoid is saturated at first (tests/models/test_sscf)
+            # a bias in front of a norm has gradient zero by construction; SSCF's sigmoid is saturated at first (test_sscf)
             if parameter.ndim > 1 and not (key.startswith("calibrations.") and "motion" not in key):
                 assert parameter.grad.abs().max() > 0, key
 
