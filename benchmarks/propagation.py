@@ -7,7 +7,7 @@ Aim:      no row slower than the restatement
 Prints:   for each row and side n, mean and sd, the ratio, hardware, versions, load
 
 Propagation mixes shifted coarse maps neighbour by neighbour into the fine map; its restatement makes nine copies of that map
-(``propagate_unfolded``). Calibration convolves a neighbour with the shared matrix and mixes by sample after; its restatement forms
+(``propagate_unfolded``). Calibration convolves a neighbour with the shared matrix and mixes by sample after; its twin forms
 every sample's kernel first (``explicit``), as the released network does.
 """
 

@@ -136,6 +136,6 @@ class _Propagation(torch.autograd.Function):
         for j, (row, column) in enumerate(NEIGHBOURS):
             window = (..., slice(row, row + height), slice(column, column + width))
             pull = (gradient * padded[window][:, :, None]).sum(1)
-            torch.mul(pull.sub_(mean), weights[:, j], out=of_affinities[:, j])      # d softmax
+            of_affinities[:, j] = pull.sub_(mean).mul_(weights[:, j])               # of the softmax
             of_logits[window] += (gradient * weights[:, None, j]).sum(2)
         return of_logits[..., 1:-1, 1:-1], of_affinities.flatten(1, 2), None

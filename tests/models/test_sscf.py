@@ -81,7 +81,8 @@ def test_parameters_of_the_other_forms():
     assert count(width=0.25) == 3_365_121
 
 
-@pytest.mark.parametrize(("size", "gflops"), [(112, 10.620), (256, 44.817)])
+@pytest.mark.parametrize(("size", "gflops"), [
+    (112, 10.620), pytest.param(256, 44.817, marks=pytest.mark.slow)])
 def test_operations_of_a_window_as_released_and_fewer_with_the_shared_matrix_first(size, gflops):
     cubes = sum(9 * channels ** 3 for channels in (64, 128, 256, 512))
     mixing = sum(channels ** 2 * (size // stride) ** 2 for channels, stride in ((64, 2), (128, 4), (256, 8), (512, 16)))
