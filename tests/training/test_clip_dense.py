@@ -141,3 +141,12 @@ def test_training_learns(tmp_path):
     made = recipe(spec)
     made.network = lambda run_dir: (TinyNet(1), None)
     assert fit(made, tmp_path, **QUIET | {"checkpoint_seconds": 1e9}).best_score > 0.7
+
+
+def test_the_plain_path_sees_the_same_clips():
+    spec = spec_of()
+    plain = spec.model_copy(update={"engine": "plain"})
+    for ours, theirs in zip(*(EndsBatches(small_store(), "train", one).epoch(1, CPU) for one in (spec, plain)), strict=True):
+        assert ours.studies == theirs.studies and torch.equal(ours.masks, theirs.masks)
+        torch.testing.assert_close(ours.distance, theirs.distance)
+        assert (ours.clip - theirs.clip).abs().mean() < 0.01

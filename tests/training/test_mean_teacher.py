@@ -251,3 +251,12 @@ def test_a_plain_segmenter_trains_by_it_from_another_runs_weights(tmp_path):
         assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
     made = recipe_class(spec.recipe)(spec, small_store(), {"init": Parent(first, weights)})
     assert fit(made, tmp_path / "second", **QUIET).finished
+
+
+def test_the_plain_path_sees_the_same_clips():
+    spec = spec_of()
+    plain = spec.model_copy(update={"engine": "plain"})
+    for ours, theirs in zip(*(TeacherBatches(small_store(), "train", one).epoch(1, CPU) for one in (spec, plain)), strict=True):
+        assert ours.studies == theirs.studies and torch.equal(ours.mask, theirs.mask) and torch.equal(ours.views, theirs.views)
+        for name in ("clip", "unlabelled"):
+            assert (getattr(ours, name) - getattr(theirs, name)).abs().mean() < 0.01
