@@ -12,8 +12,12 @@ name                 network                                                    
 ``deeplabv3_r50``    DeepLabV3 / ResNet-50 (EchoNet-Dynamic)                     frame by frame
 ``nnunet2d``         nnU-Net-style 2-D U-Net                                     frame by frame
 ``nnunet25d``        the same, of the package's default weights                  each frame with its two neighbours
+``pkecho_r18``       PKEcho-Net / ResNet-18; ``_r34``, ``_r50``                  F frames from ED to ES, as built
+``sscf``             SSCF of k frames                                            each frame with its k - 1 neighbours
+``sscf_base``        its ablations: ``_base``, ``_tce``, ``_bssf``               the same
 ===================  ==========================================================  =================================
 
+Those of PKEcho-Net and SSCF have options of their own (``build(..., options=...)``, which a recipe's ``network`` sets).
 Every network has two attributes: ``head``, prefixes of the parameters that depend on the number of output channels, and
 ``unused``, prefixes of parameters kept only for parity with published checkpoints and counts (they get no gradient).
 """

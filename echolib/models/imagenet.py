@@ -41,6 +41,10 @@ SOURCES = {
     "si_vit_b16": Source("vit_base_patch16_224.augreg2_in21k_ft_in1k",
                          "huggingface.co/timm/vit_base_patch16_224.augreg2_in21k_ft_in1k/model.safetensors"),
     "deeplabv3_r50": Source("resnet50.tv_in1k", "huggingface.co/timm/resnet50.tv_in1k/model.safetensors", ("fc.",)),
+    **{f"pkecho_r{depth}": Source(f"resnet{depth}.tv_in1k", f"huggingface.co/timm/resnet{depth}.tv_in1k/model.safetensors",
+                                  ("fc.",)) for depth in (18, 34, 50)},
+    **{name: Source("resnet18.tv_in1k", "huggingface.co/timm/resnet18.tv_in1k/model.safetensors", ("fc.",))
+       for name in ("sscf", "sscf_base", "sscf_tce", "sscf_bssf")},
 }
 
 

@@ -1,12 +1,15 @@
 """Networks by name: which module builds which.
 
 This file only looks names up and checks what is asked for; a network is what its own module says. To add one: a module with a
-function ``network(name, *, width, frames, size, out_channels)``, and its line in :data:`MODULES`.
+function ``network(name, *, width, frames, size, out_channels)``, with ``**options`` where it has options of its own, and its
+line in :data:`MODULES`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
+from inspect import Parameter, signature
 from pathlib import Path
 
 import torch
@@ -19,12 +22,15 @@ from echolib.models.weights import load_into, load_weights
 MODULES = {
     "unet3d": "unet3d", "unet3d_s": "unet3d",
     "si_uniformer_s": "uniformer", "si_resnet18": "resnet", "si_mobilenetv3": "mobilenet", "si_vit_b16": "unetr2d",
-    "deeplabv3_r50": "deeplab", "nnunet2d": "nnunet", "nnunet25d": "plain_unet2d"}
+    "deeplabv3_r50": "deeplab", "nnunet2d": "nnunet", "nnunet25d": "plain_unet2d",
+    "pkecho_r18": "pkecho", "pkecho_r34": "pkecho", "pkecho_r50": "pkecho",
+    "sscf": "sscf", "sscf_base": "sscf", "sscf_tce": "sscf", "sscf_bssf": "sscf"}
 NAMES = tuple(MODULES)
 
 
 def build(name: str, *, width: float = 1.0, frames: int, size: int = 112, out_channels: int = 1,
-          weights: Path | None = None, imagenet: bool = False, seed: int | None = None) -> nn.Module:
+          weights: Path | None = None, imagenet: bool = False, seed: int | None = None,
+          options: Mapping[str, object] | None = None) -> nn.Module:
     """Build a network.
 
     Args:
@@ -36,6 +42,7 @@ def build(name: str, *, width: float = 1.0, frames: int, size: int = 112, out_ch
         weights: file to start from (safetensors, or a torch file of plain tensors): the whole network's weights, or with
             ``imagenet`` its encoder's.
         imagenet: start the encoder from ImageNet weights, downloaded unless ``weights`` brings them.
+        options: constructor options of this network, where it has any (its module says which).
         seed: makes the initial weights repeatable and leaves the global generator alone; None draws from the global one.
 
     Returns:
@@ -43,7 +50,7 @@ def build(name: str, *, width: float = 1.0, frames: int, size: int = 112, out_ch
 
     Raises:
         ConfigError: an unknown name, a width or size out of range, a number of frames that the network cannot take,
-            ImageNet weights for a narrow network or for one without such an encoder.
+            ImageNet weights for a narrow network or for one without such an encoder, an unknown option.
         WeightsError: the weights cannot be read, fetched, or do not fit.
     """
     _check(name, width, frames, size, out_channels)
@@ -52,11 +59,11 @@ def build(name: str, *, width: float = 1.0, frames: int, size: int = 112, out_ch
     if imagenet:
         import_module("echolib.models.imagenet").source_of(name)  # refuse before anything is built
     if seed is None:
-        model = _construct(name, width, frames, size, out_channels)
+        model = _construct(name, width, frames, size, out_channels, options or {})
     else:
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the GPUs as well
-            model = _construct(name, width, frames, size, out_channels)
+            model = _construct(name, width, frames, size, out_channels, options or {})
     if imagenet:
         import_module("echolib.models.imagenet").load_imagenet(name, model, weights)
     elif weights is not None:
@@ -75,9 +82,11 @@ def module_of(name: str) -> str:
     return f"echolib.models.{MODULES[name]}"
 
 
-def _construct(name: str, width: float, frames: int, size: int, out_channels: int) -> nn.Module:
+def _construct(name: str, width: float, frames: int, size: int, out_channels: int, options: Mapping[str, object]) -> nn.Module:
     module = import_module(module_of(name))  # here, because monai, timm and segmentation_models_pytorch take seconds to load
-    return module.network(name, width=width, frames=frames, size=size, out_channels=out_channels)
+    if options and not any(one.kind is Parameter.VAR_KEYWORD for one in signature(module.network).parameters.values()):
+        raise ConfigError(f"{name} has no options of its own; given: {', '.join(options)}")
+    return module.network(name, width=width, frames=frames, size=size, out_channels=out_channels, **options)
 
 
 def _check(name: str, width: float, frames: int, size: int, out_channels: int) -> None:

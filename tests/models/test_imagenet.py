@@ -25,7 +25,7 @@ def downloaded(name: str, seed: int) -> dict[str, torch.Tensor]:
     return {**{key.removeprefix(prefix): value for key, value in inner.items()}, **CLASSIFIER[name]}
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", CLASSIFIER)
 def test_a_file_fills_the_encoder_and_nothing_else(name):
     state, model = downloaded(name, seed=1), small(name, seed=2)
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -34,6 +34,24 @@ def test_a_file_fills_the_encoder_and_nothing_else(name):
     filled = small(name, seed=1).state_dict()
     for key, value in model.state_dict().items():
         assert torch.equal(value, filled[key] if key.startswith(inside) else before[key]), key
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if name not in CLASSIFIER])
+def test_networks_of_one_grey_channel_keep_their_own_stem(name):
+    """PKEcho-Net has one encoder, SSCF one for each place in the window; all start from the same file, but for the stem."""
+    donor, model = small(name, seed=1), small(name, seed=2)
+    encoder = donor.encoder[0] if name.startswith("sscf") else donor.encoder
+    state = {**encoder.state_dict(), "conv1.weight": torch.zeros(8, 3, 7, 7), "fc.weight": torch.zeros(1)}
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    fill_encoder(model, state, SOURCES[name], "file.pth")
+    filled = 0
+    for key, value in model.state_dict().items():
+        inner = key.split(".", 2 if name.startswith("sscf") else 1)[-1]
+        known = key.startswith("encoder") and inner != "conv1.weight"
+        assert torch.equal(value, state[inner] if known else before[key]), key
+        filled += known
+    assert filled == (len(encoder.state_dict()) - 1) * (3 if name in ("sscf", "sscf_tce") else 1)
+    assert SOURCES[name].timm == f"resnet{name[-2:] if name.startswith('pkecho') else 18}.tv_in1k"
 
 
 def test_build_reads_the_encoder_from_a_torch_file(tmp_path):

@@ -28,14 +28,16 @@ def test_forward_and_backward_reach_every_parameter(name):
     for key, parameter in model.named_parameters():
         if key not in idle:
             assert torch.isfinite(parameter.grad).all(), key
-            if parameter.ndim > 1:  # a bias in front of a norm has gradient zero by construction
+            # a bias in front of a norm has gradient zero by construction; SSCF's sigmoid is saturated at first (test_sscf)
+            if parameter.ndim > 1 and not (key.startswith("calibrations.") and "motion" not in key):
                 assert parameter.grad.abs().max() > 0, key
 
 
-def test_only_the_two_transformers_keep_an_unused_classifier():
+def test_what_is_unused_is_the_transformers_classifier_and_pkecho_nets_attention_of_one_key():
     unused = {name: small(name).unused for name in models.NAMES}
-    assert {name: prefixes for name, prefixes in unused.items() if prefixes} == {
+    assert {name: prefixes for name, prefixes in unused.items() if prefixes and not name.startswith("pkecho")} == {
         "si_uniformer_s": ("network.encoder.head.",), "si_vit_b16": ("network.encoder.head.",)}
+    assert all(".hybrid." in prefix for name in models.NAMES if name.startswith("pkecho") for prefix in unused[name])
 
 
 @every_network
