@@ -25,12 +25,13 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from echolib.papers.simlvseg.experiments import TABLE1  # noqa: E402
-
 from echolib.files import write_json  # noqa: E402
-from echolib.ledger.ledger import Ledger, Record  # noqa: E402
-from echolib.ledger.provenance import code_fingerprint, collect  # noqa: E402
+from echolib.ledger.code import run_code  # noqa: E402
+from echolib.ledger.ledger import Ledger  # noqa: E402
+from echolib.ledger.provenance import collect  # noqa: E402
+from echolib.ledger.records import Record  # noqa: E402
 from echolib.ledger.workspace import Workspace  # noqa: E402
+from echolib.papers.simlvseg.table1 import TABLE1  # noqa: E402
 
 ENGINES = ("plain", "fast")
 NETWORKS = ("nnU-Net", "SimLVSeg-SI", "SimLVSeg-3D, no pre-training")
@@ -72,7 +73,8 @@ def main() -> None:
     print(pd.DataFrame(rows).drop(columns="train_seconds").to_string(index=False))
     if options.record is not None:
         seconds = sum(r.provenance.wall_seconds for group in records.values() for r in group)
-        where = collect(ledger.workspace.root, ledger.store.fingerprint, seconds, code_fingerprint())
+        where = collect(ledger.workspace.root, ledger.store.fingerprint, seconds,
+                        run_code(records[options.only[0], ENGINES[0]][0].spec))
         write_json(options.record, {"profile": options.profile, "seeds": options.seeds, "rows": rows,
                                     "keys": {f"{n}, {e}": [r.key for r in group] for (n, e), group in records.items()},
                                     "provenance": where.model_dump(mode="json")})

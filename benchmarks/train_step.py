@@ -34,10 +34,10 @@ from echolib.data import echonet  # noqa: E402
 from echolib.data.store import ClipStore, pack  # noqa: E402
 from echolib.evaluation import complexity  # noqa: E402
 from echolib.hardware import cores  # noqa: E402
-from echolib.losses import dice_frame, select_traced  # noqa: E402
+from echolib.losses import dice_frame  # noqa: E402
 from echolib.models import build  # noqa: E402
-from echolib.training.batches import ClipBatches  # noqa: E402
 from echolib.training.engine import fit  # noqa: E402
+from echolib.training.recipes.segment import Segment, Segmentation  # noqa: E402
 
 CLIP, LENGTH, WARM = 32, 100, 2
 STAGE1, STAGE2, VALIDATION = 7460 * 100, 14920 * 70, 2576 * 70
@@ -45,12 +45,13 @@ STAGE1, STAGE2, VALIDATION = 7460 * 100, 14920 * 70, 2576 * 70
 
 def ours(store: ClipStore, width: float, batch: int, steps: int, device: str, folder: Path) -> list[float]:
     """Seconds of each step of the package's own engine, read from its log."""
-    spec = RunSpec(task="segment", data=DataSpec(layout="echonet"), model=ModelSpec(name="unet3d", width=width),
-                   clip=ClipSpec(frames=CLIP), train=TrainSpec(epochs=1, batch=batch, steps=steps), loss="dice_frame",
+    spec = RunSpec(recipe=Segment(), data=DataSpec(layout="echonet"), model=ModelSpec(name="unet3d", width=width),
+                   clip=ClipSpec(frames=CLIP), train=TrainSpec(epochs=1, batch=batch, steps=steps),
                    precision="bf16-mixed" if device == "cuda" else "32-true")
-    model = build("unet3d", width=width, frames=CLIP, size=reference.SIZE, seed=0)
-    fit(spec, model, ClipBatches(store, "train", spec), lambda out, b: dice_frame(select_traced(out, b.position), b.mask), folder,
-        progress=False, device=device, checkpoint_seconds=1e9)
+    recipe = Segmentation(spec, store)
+    recipe.check = lambda: None  # a store for timing has no validation split
+    recipe.validate = lambda model, device: None
+    fit(recipe, folder, progress=False, device=device, checkpoint_seconds=1e9)
     since = pd.read_csv(folder / "log.csv")["seconds"]
     return since.diff().iloc[WARM:].tolist()
 

@@ -20,6 +20,7 @@ from echolib.clinic.weights import load_segmenter, save_segmenter
 from echolib.config import ClipSpec, DataSpec, ModelSpec, PhantomSpec, RunSpec, TrainSpec
 from echolib.data.video import write_avi
 from echolib.errors import WeightsError
+from echolib.training.recipes.segment import Segment
 from tests.clinic.clips import beating, stand_in
 
 
@@ -129,8 +130,8 @@ def test_default_weights_missing_or_exchanged_are_named(saved, tmp_path):
 
 
 def test_a_run_of_the_ledger(tmp_path):
-    spec = RunSpec(task="segment", model=ModelSpec(name="nnunet2d", width=0.1), clip=ClipSpec(frames=1),
-                   data=DataSpec(layout="echonet", phantom=PhantomSpec(train=7, val=1, test=1)), loss="dice_frame",
+    spec = RunSpec(recipe=Segment(), model=ModelSpec(name="nnunet2d", width=0.1), clip=ClipSpec(frames=1),
+                   data=DataSpec(layout="echonet", phantom=PhantomSpec(train=7, val=1, test=1)),
                    train=TrainSpec(epochs=1))
     run = tmp_path / spec.key
     run.mkdir()

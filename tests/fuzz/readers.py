@@ -31,7 +31,7 @@ from echolib.data.store import ClipStore, pack
 from echolib.data.truth import read_truth
 from echolib.data.video import damaged_frames, probe, write_avi, write_mp4
 from echolib.errors import DataError, EcholibError
-from echolib.ledger.ledger import read_record
+from echolib.ledger.records import read_record
 from echolib.models.released import load_released
 from echolib.models.weights import load_metadata, load_weights
 from echolib.pages.notebooks import parameters_of, read_manifest

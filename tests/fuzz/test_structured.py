@@ -17,7 +17,7 @@ from echolib.data import echonet
 from echolib.data.cohort import Report, read_rows
 from echolib.data.echonet import FILE_LIST_COLUMNS
 from echolib.errors import ConfigError, DataError, NotebookError, RecordError
-from echolib.ledger.ledger import Record, read_record
+from echolib.ledger.records import Record, read_record
 from echolib.pages.notebooks import parameters_of, validate
 from tests.data import fakes
 from tests.fuzz.readers import READERS, make
