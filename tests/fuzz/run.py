@@ -80,7 +80,7 @@ def _tail(path: Path) -> str:
 
 def summary(lines: list[dict], seed: int) -> dict:
     """What is committed: counts by reader and outcome, the slowest input, memory, versions."""
-    from echolib.ledger.provenance import code_fingerprint
+    from echolib.ledger.code import code_fingerprint
 
     tenth = next((line["resident"] for line in lines[max(len(lines) // 10, 1):] if "resident" in line), 0)
     end = next((line["resident"] for line in reversed(lines) if "resident" in line), 0)
