@@ -22,6 +22,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import yaml
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 from tests.book import axe
@@ -235,7 +236,7 @@ def main() -> int:
     report = check(options.site, options.screenshots, say=lambda text: print(text, flush=True))
     if options.toc:
         from echolib.pages.site import toc_pages
-        missing = [p for p in toc_pages(options.toc) if f"{p}.html" not in report.pages]
+        missing = [p for p in toc_pages(yaml.safe_load(options.toc.read_text(encoding="utf-8"))) if f"{p}.html" not in report.pages]
         report.wrong += [f"{page}.html: in the table of contents but not built" for page in missing]
     for text in report.wrong:
         print(f"FAILED {text}")
