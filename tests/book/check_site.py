@@ -236,7 +236,8 @@ def main() -> int:
     report = check(options.site, options.screenshots, say=lambda text: print(text, flush=True))
     if options.toc:
         from echolib.pages.site import toc_pages
-        missing = [p for p in toc_pages(yaml.safe_load(options.toc.read_text(encoding="utf-8"))) if f"{p}.html" not in report.pages]
+        toc = yaml.safe_load(options.toc.read_text(encoding="utf-8"))
+        missing = [page for page in toc_pages(toc) if f"{page}.html" not in report.pages]
         report.wrong += [f"{page}.html: in the table of contents but not built" for page in missing]
     for text in report.wrong:
         print(f"FAILED {text}")
