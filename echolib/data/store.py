@@ -279,9 +279,9 @@ def _pack(cohort: Cohort, out: Path, wanted: dict[str, object], progress: bool, 
         tables[name] = _sha256(buffer.getvalue())
     for name in (FRAMES, MASKS):
         os.replace(out / f"{name}.part", out / name)
+    (out / JOURNAL).unlink()  # no use without the parts; before the manifest, which says that the folder is finished
     write_json(out / MANIFEST, {**wanted, "layout": cohort.layout, "frames": shape, "masks": rows, "tables": tables,
                                 "studies": {study: sums[study] for study in studies.index}})
-    (out / JOURNAL).unlink()
 
 
 def _prepared(cohort: Cohort, study: str, labels: pd.DataFrame, size: int, channels: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from echolib.data import camus, echonet
+from echolib.data import camus, echonet, store
 from echolib.data.store import ClipStore, pack
 from echolib.errors import DataError
+from echolib.files import write_json
 from tests.data import fakes
 
 
@@ -147,6 +148,27 @@ def test_an_unfinished_store_of_something_else_is_started_anew(cohort, packed, t
     interrupted_store(cohort, tmp_path / "s", monkeypatch, after=2)
     journal = tmp_path / "s" / "packing.jsonl"
     journal.write_text(journal.read_text().replace(cohort.fingerprint, "0" * 64))
+    pack(cohort, tmp_path / "s", progress=False)
+    assert content(tmp_path / "s") == content(packed)
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_an_interruption_around_the_manifest(cohort, packed, tmp_path, monkeypatch, written):
+    """Just before the manifest is written there is no store; just after, the folder is what an undisturbed packing leaves."""
+    def dies(path, manifest):
+        if written:
+            write_json(path, manifest)
+        raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "write_json", dies)
+        with pytest.raises(Interrupted):
+            pack(cohort, tmp_path / "s", progress=False)
+    if written:
+        assert content(tmp_path / "s") == content(packed)
+    else:
+        with pytest.raises(DataError, match="not a store"):
+            ClipStore.open(tmp_path / "s")
     pack(cohort, tmp_path / "s", progress=False)
     assert content(tmp_path / "s") == content(packed)
 
