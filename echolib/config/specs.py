@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
 Layout = Literal["echonet", "camus"]
 Split = Literal["train", "val", "test"]
@@ -48,6 +48,52 @@ class Keyed(Strict):
 
     def __hash__(self) -> int:
         return hash(self.key)
+
+
+class OfKind(Strict):
+    """Options of one of several kinds. The head of a family names it and starts an empty ``known``; a subclass of the head gives
+    ``kind`` a literal default and is then known by it.
+
+    Attributes:
+        kind: which member of the family.
+        family: one member in words, for messages.
+        known: the family's members by kind.
+    """
+
+    kind: str
+    family: ClassVar[str]
+    known: ClassVar[dict[str, type[OfKind]]]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if "known" in vars(cls):
+            return
+        kind = cls.model_fields["kind"].default
+        other = cls.known.get(kind)
+        if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"{cls.family} {kind!r} belongs to {other.__module__}.{other.__qualname__}")
+        cls.known[kind] = cls
+
+    @classmethod
+    def named(cls, kind: object) -> type[Self]:
+        """The family's member of this kind.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if kind not in cls.known:
+            raise ValueError(f"no {cls.family} {kind!r}; {cls.family}s: {', '.join(sorted(cls.known)) or 'none loaded'}")
+        return cls.known[kind]
+
+    @classmethod
+    def of_its_kind(cls, value: object) -> object:
+        """``value``, or where it is a mapping the options of its kind: what fields of the family are validated by.
+
+        Raises:
+            ValueError: no such kind, or not such options.
+        """
+        return cls.named(value.get("kind")).model_validate(value) if isinstance(value, dict) else value
 
 
 def canonical(options: BaseModel) -> dict[str, Any]:
@@ -92,6 +138,11 @@ class DataSpec(Strict):
     size: int = Field(112, ge=32, multiple_of=16, description="frame height and width in px")
     channels: Literal[1, 3] = 3
     views: tuple[Literal["4CH", "2CH"], ...] = Field(("4CH",), min_length=1, description="of CAMUS: which views are studies")
+
+    @property
+    def cohort(self) -> str:
+        """A short name for labels: the phantom's preset, or the layout of real data."""
+        return self.layout if self.phantom is None else self.phantom.preset
 
 
 class SubsetSpec(Strict):
@@ -190,8 +241,8 @@ class Role:
     product: str = ""
 
 
-class RecipeOptions(Strict):
-    """Options of one recipe; a subclass gives ``kind`` a literal default and is then known by it.
+class RecipeOptions(OfKind):
+    """Options of one recipe.
 
     Attributes:
         gives: what the trained network gives.
@@ -199,20 +250,11 @@ class RecipeOptions(Strict):
         stage: a word for labels, such as ``pretrain``.
     """
 
-    kind: str
     gives: ClassVar[Output]
     roles: ClassVar[dict[str, Role]] = {}
     stage: ClassVar[str] = ""
+    family: ClassVar[str] = "recipe"
     known: ClassVar[dict[str, type[RecipeOptions]]] = {}
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        kind = cls.model_fields["kind"].default
-        other = RecipeOptions.known.get(kind)
-        if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise TypeError(f"recipe kind {kind!r} belongs to {other.__module__}.{other.__qualname__}")
-        RecipeOptions.known[kind] = cls
 
     @property
     def mark(self) -> str:
@@ -226,7 +268,7 @@ class RunSpec(Keyed):
     ``parents`` names the runs that this one builds on, by the role that they play for it.
     """
 
-    recipe: SerializeAsAny[RecipeOptions]
+    recipe: Annotated[SerializeAsAny[RecipeOptions], BeforeValidator(RecipeOptions.of_its_kind)]
     data: DataSpec
     model: ModelSpec
     clip: ClipSpec
@@ -238,16 +280,6 @@ class RunSpec(Keyed):
     engine: Engine = "fast"
 
     __hash__ = Keyed.__hash__
-
-    @field_validator("recipe", mode="before")
-    @classmethod
-    def _of_its_kind(cls, value: object) -> object:
-        if not isinstance(value, dict):
-            return value
-        kind = value.get("kind")
-        if kind not in RecipeOptions.known:
-            raise ValueError(f"no recipe {kind!r}; recipes: {', '.join(sorted(RecipeOptions.known)) or 'none loaded'}")
-        return RecipeOptions.known[kind].model_validate(value)
 
     @model_validator(mode="after")
     def _check(self) -> RunSpec:

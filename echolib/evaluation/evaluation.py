@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from torch import nn
 
-from echolib.config.specs import DataSpec, Keyed, RunSpec
+from echolib.config.specs import DataSpec, Keyed, OfKind, RunSpec
 from echolib.data.cohort import Cohort
 from echolib.data.store import ClipStore
 
@@ -70,8 +70,8 @@ class Computed:
     bulk: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
-class EvaluationSpec(Keyed):
-    """Everything that decides the result of an evaluation; a subclass gives ``kind`` a literal default.
+class EvaluationSpec(Keyed, OfKind):
+    """Everything that decides the result of an evaluation.
 
     Attributes:
         tables: names of its small tables, committed with every record.
@@ -79,25 +79,16 @@ class EvaluationSpec(Keyed):
         compact: those of ``bulk`` that are small enough to be committed with every record.
     """
 
-    kind: str
     run: RunSpec | None = None
     data: DataSpec
 
     tables: ClassVar[tuple[str, ...]] = ()
     bulk: ClassVar[tuple[str, ...]] = ()
     compact: ClassVar[tuple[str, ...]] = ()
+    family: ClassVar[str] = "evaluation kind"
     known: ClassVar[dict[str, type[EvaluationSpec]]] = {}
 
     __hash__ = Keyed.__hash__
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        kind = cls.model_fields["kind"].default
-        other = EvaluationSpec.known.get(kind)
-        if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise TypeError(f"evaluation kind {kind!r} belongs to {other.__module__}.{other.__qualname__}")
-        EvaluationSpec.known[kind] = cls
 
     @property
     @abstractmethod
@@ -120,16 +111,3 @@ class EvaluationSpec(Keyed):
             frames: mean of a video.
         """
         return 0.0
-
-
-def spec_of_kind(value: object) -> object:
-    """``value``, or where it is a mapping the specification of its kind.
-
-    Raises:
-        ValueError: no such kind, or not such a specification.
-    """
-    if not isinstance(value, dict):
-        return value
-    if value.get("kind") not in EvaluationSpec.known:
-        raise ValueError(f"no evaluation of kind {value.get('kind')!r}; kinds: {', '.join(sorted(EvaluationSpec.known))}")
-    return EvaluationSpec.known[value["kind"]].model_validate(value)

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from echolib.config.specs import RunSpec
+from echolib.config.specs import ClipSpec, RunSpec
 from echolib.data.augment import normalise, to_float
 from echolib.data.clips import overlapping_windows, reaching_windows, window_indices
 from echolib.data.store import ClipStore
@@ -30,6 +30,9 @@ from echolib.models.single_clip import SingleClip
 from echolib.training.predict import centred_predictions, resolve_device
 
 SCORE_COLUMNS = ("study", "patient", "frame", "phase", "dice", "intersection", "predicted_px", "traced_px", "hd95_px", "asd_px")
+
+#: Frames of whole videos that go through the network at once.
+FRAMES_PER_PASS = 64
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
@@ -131,6 +134,13 @@ def segment_videos(model: nn.Module, videos: Iterable[np.ndarray], frames: int, 
     finally:
         arriving.close()
         model.train(was_training)
+
+
+def segment_studies(model: nn.Module, store: ClipStore, studies: Iterable[str], clip: ClipSpec, *, overlap: bool,
+                    device: str | torch.device = "auto") -> Iterator[np.ndarray]:
+    """Masks ``(T, S, S)`` bool of whole videos of a store, in order: :func:`segment_videos` with the clip of a run."""
+    return segment_videos(model, (store.video(study) for study in studies), clip.frames, clip.period, device=device,
+                          batch=max(1, FRAMES_PER_PASS // clip.frames), size=store.size, overlap=overlap, masks=True)
 
 
 @dataclass

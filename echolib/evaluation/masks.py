@@ -15,13 +15,11 @@ from pydantic import Field, model_validator
 from echolib.data.store import ClipStore
 from echolib.errors import DataError
 from echolib.evaluation.evaluation import Inputs
-from echolib.evaluation.inference import segment_videos
+from echolib.evaluation.inference import segment_studies
 from echolib.evaluation.product import Made, ProductSpec
 from echolib.files import DAMAGED_ARRAY
 
 MASKS = "masks.npy"
-#: Frames that go through the network at once.
-_FRAMES_PER_PASS = 64
 
 
 class MasksSpec(ProductSpec):
@@ -38,11 +36,10 @@ class MasksSpec(ProductSpec):
 
     def make(self, inputs: Inputs, folder: Path) -> Made:
         """Segment every frame and write ``masks.npy``."""
-        store, clip = inputs.store, self.run.clip
+        store = inputs.store
         packed = np.lib.format.open_memmap(folder / MASKS, mode="w+", dtype=np.uint8,
                                            shape=(len(store.frames), -(-store.size ** 2 // 8)))
-        found = segment_videos(inputs.model(), (store.video(s) for s in store.studies.index), clip.frames, clip.period,
-                               batch=max(1, _FRAMES_PER_PASS // clip.frames), size=store.size, overlap=self.overlap, masks=True)
+        found = segment_studies(inputs.model(), store, store.studies.index, self.run.clip, overlap=self.overlap)
         for study, masks in zip(store.studies.index, inputs.shown(found, len(store.studies)), strict=True):
             rows = store.rows(study, np.arange(len(masks)))
             packed[rows] = np.packbits(masks.reshape(len(masks), -1), axis=1)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from echolib.config.specs import DataSpec, Keyed, RunSpec
+from echolib.config.specs import DataSpec, Keyed, OfKind, RunSpec
 from echolib.evaluation.evaluation import Inputs
 
 
@@ -22,21 +22,16 @@ class Made:
     frames: int
 
 
-class ProductSpec(Keyed):
-    """Everything that decides a product; a subclass gives ``kind`` a literal default, by which a recipe's role asks for it."""
+class ProductSpec(Keyed, OfKind):
+    """Everything that decides a product; a recipe's role asks for it by its kind."""
 
-    kind: str
     run: RunSpec
     data: DataSpec
 
+    family: ClassVar[str] = "product kind"
     known: ClassVar[dict[str, type[ProductSpec]]] = {}
 
     __hash__ = Keyed.__hash__
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: object) -> None:
-        super().__pydantic_init_subclass__(**kwargs)
-        ProductSpec.known[cls.model_fields["kind"].default] = cls
 
     @property
     def label(self) -> str:
@@ -46,16 +41,3 @@ class ProductSpec(Keyed):
     @abstractmethod
     def make(self, inputs: Inputs, folder: Path) -> Made:
         """Write the product's files into an empty folder."""
-
-
-def spec_of_kind(value: object) -> object:
-    """``value``, or where it is a mapping the specification of its kind.
-
-    Raises:
-        ValueError: no such kind, or not such a specification.
-    """
-    if not isinstance(value, dict):
-        return value
-    if value.get("kind") not in ProductSpec.known:
-        raise ValueError(f"no product of kind {value.get('kind')!r}; kinds: {', '.join(sorted(ProductSpec.known))}")
-    return ProductSpec.known[value["kind"]].model_validate(value)

@@ -23,10 +23,8 @@ from echolib.errors import DataError
 from echolib.evaluation.beats import BeatVolumes, exact_beats, match_beats, measure_beats
 from echolib.evaluation.consistency import FLICKER_HZ, high_frequency_energy
 from echolib.evaluation.ejection import disk_volumes
-from echolib.evaluation.inference import segment_videos
+from echolib.evaluation.inference import segment_studies
 
-#: Frames that go through the network at once.
-FRAMES_PER_PASS = 64
 FRAME_COLUMNS = ("study", "frame", "phase", "area_px", "volume", "traced_dice", "dice", "exact_area_px", "exact_volume",
                  "exact_phase")
 _BEAT = ("ed", "es", "edv", "esv", "ef")
@@ -59,14 +57,13 @@ def frame_tables(store: ClipStore, studies: list[str], truth: Path | None, model
     if model is None:
         found: Iterator[np.ndarray | None] = itertools.repeat(None, len(studies))
     else:
-        found = segment_videos(model, (store.video(study) for study in studies), clip.frames, clip.period, device=device,
-                               batch=max(1, FRAMES_PER_PASS // clip.frames), size=store.size, overlap=overlap, masks=True)
+        found = segment_studies(model, store, studies, clip, overlap=overlap, device=device)
     for study, masks in zip(studies, found, strict=True):
         yield _frame_table(store, study, read_truth(truth, study) if truth is not None else None, masks, unit)
 
 
 def _frame_table(store: ClipStore, study: str, true: Truth | None, masks: np.ndarray | None, unit: str) -> pd.DataFrame:
-    video, exact = store.video(study), None if true is None else _at_store_size(true.masks, store.size)
+    video, exact = store.video(study), None if true is None else at_size(true.masks, store.size)
     if exact is not None and len(exact) != len(video):
         raise DataError("the truth has another number of frames than the video", file=study, value=len(exact),
                         expected=str(len(video)))
@@ -163,7 +160,8 @@ def _volumes(masks: np.ndarray, store: ClipStore, study: str, true: Truth | None
     return disk_volumes(masks, spacing * about.height / store.size)
 
 
-def _at_store_size(masks: np.ndarray, size: int) -> np.ndarray:
+def at_size(masks: np.ndarray, size: int) -> np.ndarray:
+    """Masks ``(T, H, W)`` bool at the size of the stored frames."""
     return masks if masks.shape[1:] == (size, size) else _resized(masks, (size, size))
 
 

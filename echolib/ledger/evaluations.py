@@ -11,15 +11,16 @@ import io
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, SerializeAsAny, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
 from rich.progress import track
 
 import echolib.evaluation.kinds  # noqa: F401  makes the kinds known
 from echolib.config.specs import DataSpec, Keyed, RunSpec
 from echolib.errors import RecordError
-from echolib.evaluation.evaluation import EvaluationSpec, Inputs, spec_of_kind
+from echolib.evaluation.evaluation import EvaluationSpec, Inputs
 from echolib.files import write_atomic, write_json
 from echolib.ledger import committed
 from echolib.ledger.code import modules_code
@@ -41,17 +42,12 @@ class EvaluationRecord(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     key: str
-    spec: SerializeAsAny[EvaluationSpec]
+    spec: Annotated[SerializeAsAny[EvaluationSpec], BeforeValidator(EvaluationSpec.of_its_kind)]
     weights: str | None
     studies: int
     frames: int
     unit: str
     provenance: Provenance
-
-    @field_validator("spec", mode="before")
-    @classmethod
-    def _of_its_kind(cls, value: object) -> object:
-        return spec_of_kind(value)
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, SerializeAsAny, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny
 
 import echolib.evaluation.masks  # noqa: F401  makes the kind known
 from echolib.config.specs import RunSpec
 from echolib.errors import ConfigError
-from echolib.evaluation.product import ProductSpec, spec_of_kind
+from echolib.evaluation.product import ProductSpec
 from echolib.files import write_json
 from echolib.ledger.committed import Found
 from echolib.ledger.context import Context
@@ -31,16 +32,11 @@ class ProductRecord(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     key: str
-    spec: SerializeAsAny[ProductSpec]
+    spec: Annotated[SerializeAsAny[ProductSpec], BeforeValidator(ProductSpec.of_its_kind)]
     weights: str | None
     studies: int
     frames: int
     provenance: Provenance
-
-    @field_validator("spec", mode="before")
-    @classmethod
-    def _of_its_kind(cls, value: object) -> object:
-        return spec_of_kind(value)
 
 
 class Products(Results[ProductSpec, ProductRecord, Path]):
@@ -63,9 +59,11 @@ class Products(Results[ProductSpec, ProductRecord, Path]):
         Raises:
             ConfigError: no such kind of product.
         """
-        if kind not in ProductSpec.known:
-            raise ConfigError(f"no product of kind {kind!r}; kinds: {', '.join(sorted(ProductSpec.known))}")
-        return self.require([ProductSpec.known[kind](run=run, data=user.data)])[0]
+        try:
+            of_kind = ProductSpec.named(kind)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        return self.require([of_kind(run=run, data=user.data)])[0]
 
     def parse(self, content: bytes, name: str) -> ProductRecord:
         """A product's record."""

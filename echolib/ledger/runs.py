@@ -16,7 +16,7 @@ from echolib import models
 from echolib.config.specs import RunSpec, chain
 from echolib.data.subsets import restricted
 from echolib.evaluation.scores import score_table, summarise
-from echolib.files import write_json
+from echolib.files import write_atomic, write_json
 from echolib.ledger.code import run_code
 from echolib.ledger.committed import WEIGHTS, Found
 from echolib.ledger.context import Context, processes_asked
@@ -86,9 +86,7 @@ class Runs(Results[RunSpec, Record, Record]):
         network = load_trained(spec, folder / WEIGHTS)
         table, scores = score_table(network, seen, spec), {}
         if table is not None:
-            part = folder / ".scores.parquet.part"
-            table.to_parquet(part)
-            part.replace(folder / "scores.parquet")
+            write_atomic(folder / "scores.parquet", table.to_parquet())
             scores = summarise(spec.recipe.gives, table, self.context.workspace.profile.bootstrap)
         record = Record(key=spec.key, spec=spec, parameters=models.count_parameters(network), steps=outcome.steps,
                         train_seconds=round(outcome.seconds, 1), best_epoch=outcome.best_epoch, validation=outcome.best_score,

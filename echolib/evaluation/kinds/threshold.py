@@ -26,8 +26,7 @@ class ThresholdSpec(EvaluationSpec):
     @property
     def label(self) -> str:
         """Such as ``threshold and fill on echonet/test``."""
-        cohort = self.data.layout if self.data.phantom is None else self.data.phantom.preset
-        return f"threshold and fill on {cohort}/{self.split}"
+        return f"threshold and fill on {self.data.cohort}/{self.split}"
 
     def compute(self, inputs: Inputs) -> Computed:
         """One table, ``scores``, see :func:`scores_of`."""

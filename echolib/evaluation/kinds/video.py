@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import cv2
 import numpy as np
 import pandas as pd
 from pydantic import Field
@@ -14,9 +13,9 @@ from echolib.config.specs import Split
 from echolib.data.truth import read_truth
 from echolib.errors import DataError
 from echolib.evaluation.evaluation import Case, Computed, EvaluationSpec, Inputs, Picture
-from echolib.evaluation.inference import segment_videos
+from echolib.evaluation.inference import segment_studies
 from echolib.evaluation.study_measures import study_measures
-from echolib.evaluation.whole_video import FRAMES_PER_PASS, beat_table, frame_tables, study_table, unit_of
+from echolib.evaluation.whole_video import at_size, beat_table, frame_tables, study_table, unit_of
 
 
 class VideoSpec(EvaluationSpec):
@@ -34,8 +33,7 @@ class VideoSpec(EvaluationSpec):
     @property
     def label(self) -> str:
         """Such as ``unet3d 32x1 seed0 on arrhythmia/test``."""
-        cohort = self.data.layout if self.data.phantom is None else self.data.phantom.preset
-        return f"{self.run.label if self.run else 'exact masks'} on {cohort}/{self.split}"
+        return f"{self.run.label if self.run else 'exact masks'} on {self.data.cohort}/{self.split}"
 
     def compute(self, inputs: Inputs) -> Computed:
         """Tables of studies, beats and frames, see :mod:`echolib.evaluation.whole_video` and ``study_measures``."""
@@ -58,9 +56,7 @@ class VideoSpec(EvaluationSpec):
         if self.run is None:
             masks = iter([exact[s] for s in studies])
         else:
-            clip = self.run.clip
-            masks = segment_videos(inputs.model(), (store.video(s) for s in studies), clip.frames, clip.period, size=store.size,
-                                   batch=max(1, FRAMES_PER_PASS // clip.frames), overlap=self.overlap, masks=True)
+            masks = segment_studies(inputs.model(), store, studies, self.run.clip, overlap=self.overlap)
         for study, found in zip(studies, masks, strict=True):
             traced = set(store.labels.frame[store.labels.study == study])
             for frame in (frame for other, frame in cases if other == study):
@@ -85,10 +81,3 @@ def areas_of(frames: pd.DataFrame) -> pd.DataFrame:
 def grey(frame: np.ndarray) -> np.ndarray:
     """(H, W, C) uint8 -> (H, W) uint8."""
     return frame.mean(-1).round().astype(np.uint8)
-
-
-def at_size(masks: np.ndarray, size: int) -> np.ndarray:
-    """Masks at the size of the stored frames, as the store resizes tracings."""
-    if masks.shape[1:] == (size, size):
-        return masks
-    return np.stack([cv2.resize(m.astype(np.uint8), (size, size), interpolation=cv2.INTER_NEAREST_EXACT) for m in masks]) > 0
