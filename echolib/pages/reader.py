@@ -83,7 +83,6 @@ class Page:
         return HTML(f'<div class="admonition warning echo-changed"><p class="admonition-title">Not the page of profile '
                     f"{html.escape(self.asked)}</p><p>A reader changed {told}. Everything else is as the profile says.</p></div>")
 
-
     def pictures(self, draw: Callable[[], HTML]) -> HTML:
         """What ``draw`` gives. A committed evaluation holds the frames that the profile's page shows; where a reader's values
         ask for others, a notice says so in place of the pictures.
