@@ -3,7 +3,7 @@
 Command:  python benchmarks/all.py            (`make bench`)
           python benchmarks/all.py --device cuda
 Needs:    nothing; a machine that does nothing else, or the records say that it was busy
-Takes:    under 10 minutes on 2 quiet cores
+Takes:    about 10 minutes on 2 quiet cores
 Prints:   what each prints, then the table; rows that need a GPU and have no record say so and show their command
 Writes:   results/benchmarks/<name>-<device>.json, one a benchmark. engine_equivalence.py, whole trainings, and segment_cohort.py,
           500 clips, are not among them
@@ -22,11 +22,11 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from echolib.pages.speed import FOLDER, NEEDED, TARGETS, Result, Side, read_result  # noqa: E402
+from echolib.pages.speed import BENCHED, FOLDER, TARGETS, Result, Side, read_result  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 #: What a processor measures needs one core or has no form on a GPU.
-CPU_ONLY = ("read_augment", "store_read")
+CPU_ONLY = ("propagation", "read_augment", "store_read")
 
 
 def lines(results: dict[tuple[str, str], Result]) -> list[tuple[str, ...]]:
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     chosen = parser.parse_args()
     environment = os.environ | {"ECHOLIB_BENCH_LOAD": f"{os.getloadavg()[0]:.2f}"}  # before the first one loads the machine
-    names = [name for name in NEEDED if chosen.device == "cpu" or name not in CPU_ONLY]
+    names = [name for name in BENCHED if chosen.device == "cpu" or name not in CPU_ONLY]
     for name in names:
         print(f"== {name}", flush=True)
         device = [] if name in CPU_ONLY else ["--device", chosen.device]

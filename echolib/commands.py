@@ -11,10 +11,18 @@ from typing import Annotated
 
 import typer
 
+from echolib.words import counted
+
 ProfileName = Annotated[str, typer.Option(help="a file of profiles/")]
 Engine = Annotated[str | None, typer.Option(help="fast or plain (frame by frame, float32, nothing compiled); default: "
                                                  "the profile's")]
 CohortName = Annotated[str, typer.Argument(help="a name that `echolib plan --json` gives")]
+
+Minutes = Annotated[float | None, typer.Option(min=0.01, help="end by itself in so many minutes, with the training at work "
+                                                              "checkpointed and what is finished copied to results/")]
+Benchmarks = Annotated[bool | None, typer.Option(help="with --minutes: measure first; default: on a GPU, what has no record of "
+                                                      "one")]
+Carry = Annotated[float, typer.Option(min=0, help="with --minutes: MB of a checkpoint above which it stays on this machine")]
 
 
 def plan_command(profile: ProfileName = "smoke", as_json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
@@ -41,7 +49,7 @@ def cohort_command(name: CohortName, profile: ProfileName = "smoke") -> None:
 
     workspace = Workspace.open(profile)
     cohort = workspace.cohort(cohort_named(workspace, name))
-    print(f"cohort {name}: {len(cohort.studies)} studies, data fingerprint {cohort.fingerprint[:16]}")
+    print(f"cohort {name}: {counted(len(cohort.studies), 'study', 'studies')}, data fingerprint {cohort.fingerprint[:16]}")
 
 
 def store_command(name: CohortName, profile: ProfileName = "smoke") -> None:
@@ -51,7 +59,8 @@ def store_command(name: CohortName, profile: ProfileName = "smoke") -> None:
 
     workspace = Workspace.open(profile)
     store = workspace.store_of(cohort_named(workspace, name))
-    print(f"store {name}: {len(store.studies)} studies, {len(store.frames)} frames, data fingerprint {store.fingerprint[:16]}")
+    studies, frames = counted(len(store.studies), "study", "studies"), counted(len(store.frames), "frame")
+    print(f"store {name}: {studies}, {frames}, data fingerprint {store.fingerprint[:16]}")
 
 
 def run_command(name: Annotated[str | None, typer.Argument(help="a page's entry, such as simlvseg_table1, or the "
@@ -60,8 +69,11 @@ def run_command(name: Annotated[str | None, typer.Argument(help="a page's entry,
                 engine: Engine = None,
                 anew: Annotated[bool, typer.Option("--anew", help="records committed in results/ do not count")] = False,
                 processes: Annotated[int, typer.Option(min=1, help="processes that share each training; one for each GPU, or on "
-                                                                   "processors a share of the cores")] = 1) -> None:
-    """Run what has no record yet: one training, one evaluation, those of one table or figure, or all."""
+                                                                   "processors a share of the cores")] = 1,
+                minutes: Minutes = None,
+                tests: Annotated[bool, typer.Option("--tests", help="with --minutes: first the tests that need a GPU")] = False,
+                benchmarks: Benchmarks = None, carry: Carry = 16) -> None:
+    """Run what has no record yet: one training, one evaluation, those of one table or figure, or (`all`) everything."""
     choose_engine(engine)
     if processes > 1:
         os.environ["ECHOLIB_PROCESSES"] = str(processes)
@@ -71,8 +83,14 @@ def run_command(name: Annotated[str | None, typer.Argument(help="a page's entry,
     from echolib.ledger.workspace import Workspace
     from echolib.papers.book import BOOK
 
-    if (name is None) != everything:
-        raise typer.BadParameter("expected the name of an entry, a key, or --all")
+    if (name in (None, "all")) != (everything or name == "all"):
+        raise typer.BadParameter("expected the name of an entry, a key, or all")
+    name = None if name == "all" else name
+    if minutes is not None:
+        _run_timed(name, profile, minutes, tests, benchmarks, carry)
+        return
+    if tests or benchmarks is not None:
+        raise typer.BadParameter("--tests and --benchmarks go with --minutes")
     ledger = Ledger(Workspace.open(profile))
     chosen = BOOK.select(name, ledger.workspace.profile)
     for spec in chosen.runs:
@@ -83,7 +101,23 @@ def run_command(name: Annotated[str | None, typer.Argument(help="a page's entry,
         print(f"run {spec.key}  {spec.label}: {found}", flush=True)
     for spec in chosen.evaluations:
         found = ledger.evaluate([spec])[0].record
-        print(f"evaluation {spec.key}  {spec.label}: {found.studies} studies, {found.frames} frames", flush=True)
+        studies, frames = counted(found.studies, "study", "studies"), counted(found.frames, "frame")
+        print(f"evaluation {spec.key}  {spec.label}: {studies}, {frames}", flush=True)
+
+
+def _run_timed(name: str | None, profile: str, minutes: float, tests: bool, benchmarks: bool | None, carry: float) -> None:
+    """``run --minutes``: exit status 1 where something failed."""
+    from echolib.batch.timed import run_timed
+    from echolib.ledger.workspace import Workspace
+    from echolib.papers.book import BOOK
+
+    specs = None
+    if name is not None:
+        chosen = BOOK.select(name, Workspace.open(profile).profile)
+        specs = (*chosen.runs, *chosen.evaluations)
+    done = run_timed(profile, minutes, specs=specs, tests=tests, benchmarks=benchmarks, most=round(1e6 * carry))
+    if done.failed:
+        raise typer.Exit(1)
 
 
 def keep_command(profile: ProfileName, engine: Engine = None,

@@ -103,8 +103,11 @@ def write_book(root: Path) -> Path:
     write_checkout(root)
     shutil.copytree(ROOT / "echolib", root / "echolib", ignore=shutil.ignore_patterns("__pycache__"))
     papers = root / "echolib" / "papers"
-    for folder in ("simlvseg", "phantom", "companion"):
-        shutil.rmtree(papers / folder)
+    for path in papers.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in ("__init__.py", "book.py"):
+            path.unlink()
     (papers / "tiny").mkdir()
     (papers / "tiny" / "__init__.py").write_text(PAPER)
     for place, (name, model, frames, pretrained) in enumerate((("one", "unet3d", 16, True), ("two", "nnunet2d", 1, False))):

@@ -12,6 +12,7 @@ A *trained frame* is one frame of one clip of one training step. Validation and 
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,14 +22,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from echolib import models
 from echolib.batch.plan import Cost
-from echolib.config.specs import DataSpec, RunSpec
+from echolib.config.specs import ClipSpec, DataSpec, RunSpec
 from echolib.errors import RecordError
 from echolib.evaluation.evaluation import EvaluationSpec
 from echolib.hardware import cores
 from echolib.ledger.counts import PAPER_FRAMES
 from echolib.ledger.provenance import hardware
 from echolib.ledger.records import Record, read_record
-from echolib.training.recipe import recipe_class
+from echolib.training.recipe import recipe_class, skeleton
 
 #: Studies with tracings by split, of the real data sets.
 REAL_STUDIES = {"echonet": {"train": 7460, "val": 1288, "test": 1276}, "camus": {"train": 800, "val": 100, "test": 100}}
@@ -60,8 +61,22 @@ def studies(data: DataSpec) -> dict[str, int]:
 
 
 def packed_studies(data: DataSpec) -> int:
-    """Studies of all splits that are packed and evaluated: of CAMUS one of the two views, the four-chamber view."""
-    return sum(studies(data).values()) // (2 if data.layout == "camus" else 1)
+    """Studies of all splits that are packed and evaluated: of CAMUS those of the views that are asked for."""
+    total = sum(studies(data).values())
+    return total * len(data.views) // 2 if data.layout == "camus" else total
+
+
+def split_studies(spec: RunSpec) -> dict[str, int]:
+    """Studies that a run trains on, validates on and is scored on, by split, as its subset divides them."""
+    total, subset = packed_studies(spec.data), spec.subset
+    if subset.parts is not None:
+        shares = [part / sum(subset.parts) for part in subset.parts]
+    elif subset.folds is not None:
+        shares = [1 - 2 / subset.folds, 1 / subset.folds, 1 / subset.folds]
+    else:
+        share = len(spec.data.views) / 2 if spec.data.layout == "camus" else 1
+        return {split: int(count * share) for split, count in studies(spec.data).items()}
+    return {split: round(total * share) for split, share in zip(("train", "val", "test"), shares, strict=True)}
 
 
 def frames_per_study(data: DataSpec) -> float:
@@ -71,14 +86,14 @@ def frames_per_study(data: DataSpec) -> float:
 
 def steps(spec: RunSpec) -> int:
     """Training steps of a run (as ``training.batches`` counts them)."""
-    items = studies(spec.data)["train"] * recipe_class(spec.recipe).visits
+    items = split_studies(spec)["train"] * recipe_class(spec.recipe).visits
     full = max(1, items // spec.train.batch)
     return spec.train.epochs * (full if spec.train.steps is None else min(full, spec.train.steps))
 
 
 def trained_frames(spec: RunSpec) -> float:
     """Frames trained, and validated after every epoch, in trained frames."""
-    validated = spec.train.epochs * TRACED * studies(spec.data)["val"] if spec.recipe.gives != "clip" else 0
+    validated = spec.train.epochs * TRACED * split_studies(spec)["val"] if spec.recipe.gives != "clip" else 0
     return spec.clip.frames * (steps(spec) * spec.train.batch + validated / 3)
 
 
@@ -115,7 +130,7 @@ class Estimator:
 
     def run(self, spec: RunSpec) -> Cost:
         """Training, validation and scoring of one run, without the run that it starts from."""
-        scored = TRACED * studies(spec.data)["test"] * spec.clip.frames / 3 if spec.recipe.gives != "clip" else 0.0
+        scored = TRACED * split_studies(spec)["test"] * spec.clip.frames / 3 if spec.recipe.gives != "clip" else 0.0
         per_frame, source = self._per_frame(spec)
         # Activations: some forty maps of the first level's 16 channels, float32; weights, gradients, moments, the best weights.
         maps = 40 * 4 * max(8, int(16 * spec.model.width)) * spec.train.batch * spec.clip.frames * spec.data.size**2
@@ -138,7 +153,7 @@ class Estimator:
         if data.phantom is None:
             return Cost(0.0, 0, "not simulated")
         total = sum(studies(data).values()) * frames_per_study(data)
-        workers = 1 if self.device == "cuda" else min(2, cores())
+        workers = 1 if self.device == "cuda" else cores()
         seconds = SIMULATE_SECONDS[self.device] * LARGER[data.layout] * total / workers
         return Cost(seconds, int(FILE_BYTES[data.layout] * total), "arithmetic")
 
@@ -177,11 +192,11 @@ class Estimator:
 
     def _count(self, spec: RunSpec) -> tuple[float, int]:
         """(operations of a forward pass per frame, parameters)."""
-        key = (spec.model.name, spec.model.width, spec.data.size)
+        key = (*_network(spec), spec.data.size)
         if key not in self._counts:
             frames = PAPER_FRAMES.get(spec.model.name, spec.clip.frames)
             with torch.device("meta"):  # no content: nothing is computed
-                network = models.build(spec.model.name, width=spec.model.width, frames=frames, size=spec.data.size).eval()
+                network = skeleton(spec.model_copy(update={"clip": ClipSpec(frames=frames)})).eval().requires_grad_(False)
                 clip = torch.zeros(1, 3, frames, spec.data.size, spec.data.size)
             with FlopCounterMode(display=False) as counter, torch.no_grad():
                 network(clip)
@@ -202,7 +217,12 @@ def known_records(root: Path) -> list[Record]:
 
 
 def _kind(spec: RunSpec) -> tuple:
-    return spec.model.name, spec.model.width, spec.precision, spec.engine, spec.recipe.kind
+    return *_network(spec), spec.precision, spec.engine, spec.recipe.kind
+
+
+def _network(spec: RunSpec) -> tuple:
+    """Name, width and, as text, the options that a recipe gives to its network: what makes one network cost more than another."""
+    return spec.model.name, spec.model.width, json.dumps(getattr(spec.recipe, "network", {}), sort_keys=True)
 
 
 def _device(record: Record) -> str:

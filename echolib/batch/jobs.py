@@ -30,6 +30,7 @@ from echolib.errors import ConfigError, EcholibError
 from echolib.files import write_json
 from echolib.hardware import cores
 from echolib.ledger.workspace import Workspace
+from echolib.words import counted
 
 #: Calls whose logs are kept.
 KEPT_CALLS = 5
@@ -193,7 +194,7 @@ def describe(plan: Plan, folder: Path, failed: dict[str, str]) -> str:
         failed: marker by job id.
     """
     steps = {step.id: step for step in plan.steps}
-    lines = [f"{len(failed)} jobs of the batch did not end well:"]
+    lines = [f"{counted(len(failed), 'job')} of the batch did not end well:"]
     for name, mark in failed.items():
         step = steps[name]
         log = folder / "logs" / f"{name}.log"

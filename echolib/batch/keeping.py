@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from echolib.config.specs import DataSpec, Keyed
+from echolib.config.specs import DataSpec, Keyed, RunSpec
 from echolib.errors import ConfigError
+from echolib.evaluation.evaluation import EvaluationSpec
 from echolib.ledger import committed, evaluations
 from echolib.ledger.committed import RECORD, WEIGHTS, Found
 from echolib.ledger.ledger import Ledger
@@ -25,6 +26,7 @@ from echolib.ledger.results import Results
 from echolib.ledger.runs import Runs
 from echolib.ledger.workspace import Workspace
 from echolib.pages.catalogue import cohorts
+from echolib.pages.experiment import Needs
 from echolib.papers import book
 
 #: Weights above this many bytes are not kept.
@@ -58,37 +60,77 @@ def keep(workspace: Workspace, *, any_code: bool = False, say: Callable[[str], N
         raise ConfigError(f"profile {profile.name!r} is not quotable: it {profile.purpose.split(';')[0]}, and its numbers are "
                           "never results, so they are not kept; expected a profile with `quotable: true`")
     ledger = Ledger(workspace, say=lambda text: None, progress=False, computes=False, anew=True)
-    results, done = workspace.root / "results" / profile.name, Kept()
-    parts = [book.BOOK.needs(page, profile) for page in book.BOOK.notebooks]
-    older = {data: folder for data in cohorts(profile, parts) if data.phantom is not None
+    keeper, done = Keeper.of(ledger), Kept()
+    older = {data: folder for data in cohorts(profile, keeper.parts) if data.phantom is not None
              and ledger.known(data) is None and (folder := workspace.older_cohort(data)) is not None}
     if any_code:
         ledger.fingerprints |= {d.model_dump_json(): workspace.read(d, folder).fingerprint for d, folder in older.items()}
-    runs = {s.key: s for part in parts for s in part.runs}
-    wanted = {kind: {s.key for part in parts for s in getattr(part, kind)} for kind in ("weights", "logs", "bulk")}
 
     def note(what: str, changed: bool | None, why: str = "") -> None:
         kind = "skipped" if changed is None else "written" if changed else "unchanged"
         getattr(done, kind).append(what)
         say(f"  {kind:9} {what}{': ' if why else ''}{why}")
 
-    for spec in runs.values():
+    for spec in {s.key: s for part in keeper.parts for s in part.runs}.values():
         why = _why_not(ledger, ledger.runs, spec, any_code)
-        if why:
-            note(f"run {spec.key}  {spec.label}", None, why)
-            continue
-        changed, said = _keep_run(ledger.runs, spec, results, spec.key in wanted["weights"], spec.key in wanted["logs"])
+        changed, said = (None, why) if why else keeper.run(spec)
         note(f"run {spec.key}  {spec.label}", changed, said)
-    for spec in {s.key: s for part in parts for s in part.evaluations}.values():
-        what, why = f"evaluation {spec.key}  {spec.label}", _why_not(ledger, ledger.evaluations, spec, any_code)
-        if why:
-            note(what, None, why)
-            continue
-        record = ledger.evaluations.read(ledger.evaluations.folder(spec) / "record.json")
-        one = ledger.evaluations.value(spec, Found(record, "finished"))
-        note(what, evaluations.commit(one, results, bulk=spec.key in wanted["bulk"]))
+    for spec in {s.key: s for part in keeper.parts for s in part.evaluations}.values():
+        why = _why_not(ledger, ledger.evaluations, spec, any_code)
+        note(f"evaluation {spec.key}  {spec.label}", None if why else keeper.evaluation(spec), why)
     say(f"results/{profile.name}: {len(done.written)} written, {len(done.unchanged)} as they were, {len(done.skipped)} skipped")
     return done
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Copies single results of a profile to ``results/<profile>``.
+
+    Attributes:
+        ledger: whose results they are.
+        parts: what each page needs.
+        asked: keys of the runs and evaluations whose ``weights``, ``logs`` and large tables (``bulk``) pages ask for.
+    """
+
+    ledger: Ledger
+    parts: tuple[Needs, ...]
+    asked: dict[str, set[str]]
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> Keeper:
+        """For the pages of the book."""
+        profile = ledger.workspace.profile
+        parts = tuple(book.BOOK.needs(page, profile) for page in book.BOOK.notebooks)
+        return cls(ledger, parts, {what: {spec.key for part in parts for spec in getattr(part, what)}
+                                   for what in ("weights", "logs", "bulk")})
+
+    @property
+    def results(self) -> Path:
+        """``results/<profile>``."""
+        return self.ledger.workspace.root / "results" / self.ledger.workspace.profile.name
+
+    def run(self, spec: RunSpec, *, weights: bool = False, most: int | None = None) -> tuple[bool, str]:
+        """Copy a finished run of this machine.
+
+        Args:
+            spec: the run.
+            weights: its weights too, whether or not a page draws its network.
+            most: bytes above which they are left out; None: :data:`MOST_WEIGHTS`.
+
+        Returns:
+            was anything written?; what to say of it.
+
+        Raises:
+            RecordError: its record is damaged.
+        """
+        weights, log = weights or spec.key in self.asked["weights"], spec.key in self.asked["logs"]
+        return _keep_run(self.ledger.runs, spec, self.results, weights, log, MOST_WEIGHTS if most is None else most)
+
+    def evaluation(self, spec: EvaluationSpec) -> bool:
+        """Copy a finished evaluation of this machine; was anything written?"""
+        record = self.ledger.evaluations.read(self.ledger.evaluations.folder(spec) / "record.json")
+        one = self.ledger.evaluations.value(spec, Found(record, "finished"))
+        return evaluations.commit(one, self.results, bulk=spec.key in self.asked["bulk"])
 
 
 def _why_not(ledger: Ledger, kind: Results, spec: Keyed, any_code: bool) -> str:
@@ -112,7 +154,7 @@ def _no_data(ledger: Ledger, data: DataSpec) -> str:
     return "its data are not here, so it cannot be compared with them"
 
 
-def _keep_run(runs: Runs, spec: Keyed, results: Path, weights: bool, log: bool) -> tuple[bool, str]:
+def _keep_run(runs: Runs, spec: Keyed, results: Path, weights: bool, log: bool, most: int) -> tuple[bool, str]:
     """Copy one run. Returns (was anything written?, what to say of it)."""
     folder = runs.folder(spec)
     read_record(folder / "record.json")
@@ -124,13 +166,13 @@ def _keep_run(runs: Runs, spec: Keyed, results: Path, weights: bool, log: bool) 
         parts["log.csv"] = _rounded(folder / "log.csv")
         said.append("log")
     content = (folder / WEIGHTS).read_bytes()
-    if weights and len(content) <= MOST_WEIGHTS:
+    if weights and len(content) <= most:
         parts[WEIGHTS] = content
         said.append(f"weights, {len(content) / 1e6:.1f} MB")
     else:
         absent[WEIGHTS] = hashlib.sha256(content).hexdigest()
         if weights:
-            said.append(f"without its weights: {len(content) / 1e6:.1f} MB are more than {MOST_WEIGHTS / 1e6:.0f}")
+            said.append(f"without its weights: {len(content) / 1e6:.1f} MB are more than {most / 1e6:.0f}")
     return committed.put(results / "runs", spec.key, parts, absent), "with " + ", ".join(said) if said else ""
 
 

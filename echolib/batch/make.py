@@ -30,6 +30,7 @@ from echolib.pages.experiment import Experiment, Needs
 from echolib.pages.notebooks import is_current
 from echolib.pages.site import assemble, build
 from echolib.papers import book
+from echolib.words import counted
 
 Say = Callable[[str], None]
 
@@ -39,7 +40,7 @@ class IncompleteBook(EcholibError):
 
     def __init__(self, home: Path, pages: dict[str, str]) -> None:
         self.home, self.pages = home, pages
-        super().__init__(f"{len(pages)} pages of the book were not made:\n"
+        super().__init__(f"{counted(len(pages), 'page')} of the book {'was' if len(pages) == 1 else 'were'} not made:\n"
                          + "\n".join(f"  page {name}: {why}" for name, why in pages.items())
                          + f"\nThe other pages are in {home}. What was computed is kept: mend what is named, then give the same "
                          "command again.")
@@ -157,7 +158,7 @@ def _make(profile: str, computes: bool) -> Path:
         for name in book.BOOK.notebooks:
             if name not in making.failed:
                 making.attempt(name, lambda name=name: _compute(making, name))
-        say("records are complete" if not making.failed else f"{len(making.failed)} pages lack something")
+        say("records are complete" if not making.failed else f"{counted(len(making.failed), 'page lacks', 'pages lack')} something")
         home = _render(making, _execute(making))
         if making.failed:
             raise IncompleteBook(home.relative_to(workspace.root), making.failed)
@@ -180,7 +181,7 @@ def _data(making: _Making) -> None:
         for name in pretrained:
             check_obtainable(name)
     store = making.ledger.store
-    making.say(f"store: {len(store.studies)} studies, data fingerprint {store.fingerprint[:16]}")
+    making.say(f"store: {counted(len(store.studies), 'study', 'studies')}, data fingerprint {store.fingerprint[:16]}")
     for finding in store.report.itertuples():
         making.say(f"  {finding.action}: {finding.file}: {finding.problem}")
 
@@ -269,20 +270,24 @@ def _generated(making: _Making, ledger: Ledger) -> tuple[dict[str, str], dict[st
     texts: dict[str, str] = {}
     for paper in book.BOOK.papers:
         texts |= paper.generated(making.workspace.root / "profiles")
-    card, parts, files = [], [], {}
+    card, parts, quotes, files = [], [], [], {}
     for paper in book.BOOK.papers:
         found = making.attempt("book/scorecard", lambda paper=paper: overview.all_cells(book.BOOK, paper, ledger))
         claimed = making.attempt("book/scorecard", lambda paper=paper: overview.all_claims(book.BOOK, paper, ledger))
         if found is None or claimed is None:
             text = _admonition(making, "book/scorecard")
-            return texts | {"scorecard.md": text, "overview.md": text}, {}
+            return texts | {"scorecard.md": text, "overview.md": text, "quotes.md": text}, {}
+        for entry in book.BOOK.pages[paper]:
+            if entry.quote is not None:
+                said = making.attempt("book/index", lambda entry=entry: entry.quote(ledger, entry.options))
+                quotes.append(_admonition(making, "book/index") if said is None else _raw_html(said))
         if not len(found) and not len(claimed):
             continue
         parts += [f"## {paper.title}\n\n", _raw_html(overview.overview_html(book.BOOK, found, claimed))]
         files |= overview.record_files(book.BOOK, ledger, found)
         if paper.lead:
             card += [_raw_html(part) for part in _lead(book.BOOK.entries[paper.lead], ledger, found)]
-    return texts | {"scorecard.md": "".join(card), "overview.md": "".join(parts)}, files
+    return texts | {"scorecard.md": "".join(card), "overview.md": "".join(parts), "quotes.md": "".join(quotes)}, files
 
 
 def _lead(entry: Experiment, ledger: Ledger, found: pd.DataFrame) -> list[str]:

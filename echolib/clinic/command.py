@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from echolib.errors import ConfigError
+from echolib.words import counted
 
 
 def segment_command(
@@ -28,6 +29,7 @@ def segment_command(
     from echolib.clinic.cohort import segment_files
     from echolib.clinic.weights import load_segmenter
 
+    _known_device(device)
     segmenter = load_segmenter(weights)
     try:
         rows = segment_files(clips, out, segmenter, anonymous=anonymous, fps=math.nan if fps is None else fps,
@@ -35,9 +37,28 @@ def segment_command(
     except OSError as error:
         raise ConfigError(f"the results cannot be written to {out.name or 'the folder'}: {error.strerror}") from None
     failed = sum(row.failed for row in rows)
-    typer.echo(f"{len(rows) - failed} of {len(rows)} clips segmented; see {out.name}/cohort.csv and {out.name}/*/report.html")
+    typer.echo(f"{len(rows) - failed} of {counted(len(rows), 'clip')} segmented; see {out.name}/cohort.csv" +
+               (f" and {out.name}/*/report.html" if failed < len(rows) else ""))
     if failed:
+        typer.echo(f"{counted(failed, 'clip')} failed: the lines above that say FAILED and the column 'problem' of cohort.csv "
+                   "say why and what is expected.")
         raise typer.Exit(1)
+
+
+def _known_device(device: str) -> None:
+    """Refuse a device before any clip is read.
+
+    Raises:
+        BadParameter: no device of that name, or it is not there.
+    """
+    from echolib.errors import TrainingError
+    from echolib.training.predict import resolve_device
+
+    try:
+        resolve_device(device)
+    except (RuntimeError, TrainingError) as error:
+        why = str(error) if isinstance(error, TrainingError) else f"no device {device!r}; expected cpu, cuda or auto"
+        raise typer.BadParameter(why, param_hint="--device") from None
 
 
 def train_default_command(
@@ -59,6 +80,7 @@ def train_default_command(
     from echolib.clinic.train_default import DefaultSpec, train_default
     from echolib.clinic.weights import DEFAULT
 
+    _known_device(device)
     spec = DefaultSpec(minutes=minutes, clips=clips, network=network, width=width, frames=frames,
                        train_frames=train_frames, batch=batch, seed=seed)
     record = train_default(spec, cache, out or DEFAULT, start=start, device=device, workers=workers, say=typer.echo)

@@ -7,6 +7,7 @@ what it was trained on. Loading executes nothing that a file says.
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from echolib import models
 from echolib.config import RunSpec, parse
 from echolib.errors import ConfigError, WeightsError
 from echolib.files import read_json, write_json
+from echolib.models.weights import load_plain
 
 DEFAULT = Path(__file__).parent / "weights" / "default.safetensors"
 MADE_BY = "echolib train-default"
 #: Header entries of a self-describing file.
 _ENTRIES = ("network", "width", "frames", "period", "size", "trained_on")
+_KINDS = "a run's folder, a .safetensors file of `echolib train-default`, or a checkpoint that SimLVSeg's authors released"
 MOST_BYTES = 10 * 2 ** 20
 
 
@@ -72,8 +75,8 @@ def load_segmenter(weights: str | Path | None = None, *, default: Path = DEFAULT
     if path.is_dir():
         return _of_run(path)
     if not path.is_file():
-        raise WeightsError(f"no weights at {path.name!r}; expected a run's folder, a .safetensors file or a released checkpoint")
-    if path.suffix == ".safetensors":
+        raise WeightsError(f"no weights at {path.name!r}; expected {_KINDS}")
+    if path.suffix == ".safetensors" or _holds_safetensors(path):
         if (path.parent / "spec.json").is_file() and "network" not in models.load_metadata(path):
             return _of_run(path.parent)
         return _of_file(path, "a weights file")
@@ -160,7 +163,19 @@ def _of_run(folder: Path) -> Segmenter:
                      architecture, data + ".", _sha256(path)[:16])
 
 
+def _holds_safetensors(path: Path) -> bool:
+    with path.open("rb") as stream:  # 8 bytes of header length, then a JSON object
+        return stream.read(9)[8:] == b"{"
+
+
 def _released(path: Path) -> Segmenter:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols: what matters is whether it loads
+            load_plain(path)
+    except WeightsError:  # PyTorch's own words advise to load the file unsafely
+        raise WeightsError(f"{path.name}: not a weights file, or a damaged one: it does not load as plain tensors, and nothing in "
+                           f"it was run; expected {_KINDS}") from None
     from echolib.models.released import load_released  # it brings MONAI along, seconds that the default weights do not need
 
     problems = []

@@ -1,7 +1,7 @@
 """Every option of the project, validated; nothing else."""
 
 from echolib.config.parsing import parse
-from echolib.config.profile import AblationSize, ProbeSpec, Profile, StageSize, load_profile
+from echolib.config.profile import AblationSize, ProbeSpec, Profile, StageSize, Wanted, load_profile
 from echolib.config.protocols import Protocol, Switches, switches
 from echolib.config.specs import (
     ECHONET_MEAN,
@@ -30,5 +30,5 @@ from echolib.config.specs import (
 __all__ = [
     "ECHONET_MEAN", "ECHONET_STD", "AblationSize", "AugmentSpec", "ClipSpec", "DataSpec", "Engine", "Keyed", "Layout",
     "ModelSpec", "OptimiserSpec", "Output", "PhantomSpec", "ProbeSpec", "Profile", "Protocol", "RecipeOptions", "Role",
-    "RunSpec", "Split", "StageSize", "Strict", "SubsetSpec", "Switches", "TrainSpec", "canonical", "chain", "load_profile",
-    "parse", "switches"]
+    "RunSpec", "Split", "StageSize", "Strict", "SubsetSpec", "Switches", "TrainSpec", "Wanted", "canonical", "chain",
+    "load_profile", "parse", "switches"]

@@ -149,18 +149,26 @@ class SubsetSpec(Strict):
     """Which studies of a cohort a run may learn from; see :func:`echolib.data.subsets.restricted`.
 
     ``labelled`` is a share of the training studies as (numerator, denominator): the tracings of the others cannot be reached.
-    ``folds`` and ``fold`` replace the cohort's own training and test split by cross-validation over patients.
+    ``parts`` replaces the cohort's own split by one drawn at random over patients, in these proportions of training, validation
+    and test; ``folds`` and ``fold`` replace it by cross-validation over patients.
     """
 
     labelled: tuple[int, int] | None = None
+    parts: tuple[int, int, int] | None = None
     folds: int | None = Field(None, ge=2)
     fold: int | None = Field(None, ge=0)
-    seed: int = Field(0, ge=0, description="which list of studies, and which folds")
+    seed: int = Field(0, ge=0, description="which list of studies, which parts, and which folds")
+    positions: bool = Field(False, description="the numbers of the traced frames of unlabelled studies stay known, though not "
+                                               "what was traced there (CSS as released uses them)")
 
     @model_validator(mode="after")
     def _check(self) -> SubsetSpec:
         if self.labelled is not None and not 0 < self.labelled[0] <= self.labelled[1]:
             raise ValueError(f"'labelled' takes a share such as (1, 8), above 0 and at most 1, not {self.labelled}")
+        if self.parts is not None and min(self.parts) < 1:
+            raise ValueError(f"'parts' takes three numbers above 0, such as (7, 1, 2), not {self.parts}")
+        if self.parts is not None and self.folds is not None:
+            raise ValueError("'parts' and 'folds' are two ways to split the patients; expected one of them")
         if (self.folds is None) != (self.fold is None):
             raise ValueError("'folds' and 'fold' go together")
         if self.folds is not None and self.fold >= self.folds:
@@ -233,12 +241,14 @@ class Role:
         required: must the run name one?
         same_network: must it be the same network in the same width?
         product: name of a product of the other run that is needed beside its weights, such as ``masks``; "" for none.
+        channel: this run's network takes that product, masks of every frame, as a further channel of its clips.
     """
 
     takes: tuple[Output, ...]
     required: bool = False
     same_network: bool = False
     product: str = ""
+    channel: bool = False
 
 
 class RecipeOptions(OfKind):

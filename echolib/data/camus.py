@@ -42,8 +42,9 @@ LABELS = ("background", "left ventricular cavity", "myocardium", "left atrium")
 
 @dataclass
 class CamusCohort(Cohort):
-    """A cohort in CAMUS' layout: every frame of every study is labelled."""
+    """A cohort in CAMUS' layout: every frame of every study is labelled. ``variant`` says which release it is."""
 
+    variant: str = "CAMUS"
     _last: tuple[str, np.ndarray] = field(default=("", np.empty(0)), repr=False)
 
     def video(self, study: str) -> np.ndarray:

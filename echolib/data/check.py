@@ -5,15 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.progress import track
 
 from echolib.config import Layout
 from echolib.data import camus, echonet
+from echolib.data.camus import CamusCohort
 from echolib.data.cohort import Cohort, Report
+from echolib.data.echonet import EchonetCohort
 from echolib.data.video import damaged_frames
 from echolib.errors import DataError
+
+
+@dataclass
+class Checked(Report):
+    """All findings about a data folder, and what it is.
+
+    Attributes:
+        variant: the data set whose layout it has, such as ``EchoNet-Dynamic``; empty when it could not be read.
+        studies: how many can be used.
+    """
+
+    variant: str = ""
+    studies: int = 0
 
 
 def detect_layout(root: str | Path) -> Layout:
@@ -34,7 +50,7 @@ def detect_layout(root: str | Path) -> Layout:
     return found[0]
 
 
-def check(root: str | Path, *, progress: bool = True) -> Report:
+def check(root: str | Path, *, progress: bool = True) -> Checked:
     """Check a folder in either layout, decoding every video and image as packing would.
 
     Args:
@@ -46,28 +62,41 @@ def check(root: str | Path, *, progress: bool = True) -> Report:
     """
     root = Path(root)
     try:
-        cohort = _read(root, progress)
+        cohort = read(root, progress=progress, all_views=True)
     except DataError as error:
-        report = Report()
+        report = Checked()
         report.add_error(error)
         return report
+    report = Checked(cohort.report.findings, cohort.variant, len(cohort.studies))
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:  # the decoders release Python's lock
         decoded = pool.map(_decode(cohort), cohort.studies.index)
         for study, problem in zip(cohort.studies.index, track(decoded, "Decoding", total=len(cohort.studies),
                                                               disable=not progress, transient=True), strict=True):
             if isinstance(problem, DataError):
-                cohort.report.add_error(problem, study)
+                report.add_error(problem, study)
+                report.studies -= 1
             elif problem:
-                cohort.report.add(study, cohort.studies.file[study], problem[0], "noted",
+                report.add(study, cohort.studies.file[study], problem[0], "noted",
                                   "frames whose JPEG data is damaged; they are used as they decode", value=problem)
-    return cohort.report
+    return report
 
 
-def _read(root: Path, progress: bool) -> Cohort:
+def read(root: str | Path, *, progress: bool = False, all_views: bool = False) -> EchonetCohort | CamusCohort:
+    """Read a folder in any known layout.
+
+    Args:
+        root: the data folder.
+        progress: show a progress bar.
+        all_views: of CAMUS, every view that is there instead of the four-chamber view alone.
+
+    Raises:
+        DataError: no known layout, or the folder as a whole is unusable.
+    """
+    root = Path(root)
     if detect_layout(root) == "echonet":
         return echonet.read(root, progress=progress)
-    views = [view for view in camus.VIEWS if any((root / camus.DATABASE).glob(f"*/*{view}*"))]
+    views = [view for view in camus.VIEWS if any((root / camus.DATABASE).glob(f"*/*{view}*"))] if all_views else []
     return camus.read(root, views=views or camus.VIEWS[:1], progress=progress)
 
 

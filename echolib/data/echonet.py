@@ -47,9 +47,11 @@ EF_TOLERANCE = 0.5  # points by which EF may differ from 100 (EDV - ESV) / EDV
 
 @dataclass
 class EchonetCohort(Cohort):
-    """A cohort in EchoNet-Dynamic's layout. ``traces`` maps (study, frame) to rows (n, 4) of X1, Y1, X2, Y2 in px."""
+    """A cohort in EchoNet-Dynamic's layout. ``traces`` maps (study, frame) to rows (n, 4) of X1, Y1, X2, Y2 in px; ``variant`` is
+    the data set whose columns the tables have."""
 
     traces: dict[tuple[str, int], np.ndarray] = field(default_factory=dict, repr=False)
+    variant: str = "EchoNet-Dynamic"
 
     def video(self, study: str) -> np.ndarray:
         row = self.row(study)

@@ -3,11 +3,13 @@
 A Motion-JPEG stream is a row of JPEG files: the container is taken apart by FFmpeg (PyAV) and each JPEG is decoded by
 libjpeg-turbo (OpenCV), two to four times faster than FFmpeg's decoder with its colour conversion. Every other codec goes
 through FFmpeg. A frame that is cut short or does not decode is an error, never a repeated or grey frame.
+
+Where PyAV is not installed, Motion-JPEG AVIs are read all the same (:mod:`echolib.data.avi`), to the same frames; whatever else
+needs it says so.
 """
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -16,15 +18,20 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
-from av.error import FFmpegError
-from av.video.reformatter import VideoReformatter
 
-from echolib.errors import DataError
+from echolib.data import avi
+from echolib.errors import ConfigError, DataError
 from echolib.files import write_atomic
 from echolib.hardware import processor_flags
+
+try:
+    import av
+    from av.error import FFmpegError
+    from av.video.reformatter import VideoReformatter
+except ImportError:  # phantoms and EchoNet-Dynamic's videos need none
+    av = None
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
@@ -46,13 +53,23 @@ class VideoInfo:
     fps: float
 
 
-@contextmanager
-def _video_stream(path: Path, name: str) -> Iterator[tuple]:
-    """Container and its first video stream; FFmpeg's errors come out as a DataError that names ``name``."""
+def _check_there(path: Path, name: str) -> None:
     if not path.is_file():
         raise DataError("no such video", file=name)
     if path.stat().st_size == 0:
         raise DataError("the video is an empty file of 0 bytes", file=name)
+
+
+def _needs_av(what: str) -> None:
+    """Raises ConfigError where PyAV is not installed."""
+    if av is None:
+        raise ConfigError(f"{what} needs PyAV, which is not installed here; expected `pip install av`")
+
+
+@contextmanager
+def _video_stream(path: Path, name: str) -> Iterator[tuple]:
+    """Container and its first video stream; FFmpeg's errors come out as a DataError that names ``name``."""
+    _check_there(path, name)
     try:
         with av.open(str(path), metadata_errors="replace") as container:  # a broken title is no reason to refuse
             if not container.streams.video:
@@ -80,6 +97,9 @@ def probe(path: str | Path, *, file: str | None = None) -> VideoInfo:
         DataError: missing, empty, or not a video.
     """
     path = Path(path)
+    if av is None:
+        found = _motion_jpeg(path, file or path.name)
+        return VideoInfo(len(found.frames), found.height, found.width, found.fps)
     with _video_stream(path, file or path.name) as (container, stream):
         index = stream.index_entries
         frames = sum(1 for entry in index if entry.size > 0)
@@ -121,19 +141,26 @@ def iterate_video(path: str | Path, *, file: str | None = None) -> Iterator[np.n
     """
     path = Path(path)
     name = file or path.name
+    if av is None:
+        found = _motion_jpeg(path, name)
+        yield from _jpeg_frames(found.frames, (found.height, found.width, 3), name)
+        return
     with _video_stream(path, name) as (container, stream):
-        jpeg = stream.codec_context.name == "mjpeg"
-        yield from _jpeg_frames(container, stream, name) if jpeg else _other_frames(container, stream)
+        about = stream.codec_context
+        if about.name == "mjpeg":  # an empty packet is an empty chunk, or the end of the stream
+            packets = (bytes(packet) for packet in container.demux(stream) if packet.size)
+            yield from _jpeg_frames(packets, (about.height, about.width, 3), name)
+        else:
+            yield from _other_frames(container, stream)
 
 
-def _jpeg_frames(container, stream, name: str) -> Iterator[np.ndarray]:
-    size = (stream.codec_context.height, stream.codec_context.width, 3)
-    number = 0
-    for packet in container.demux(stream):
-        if packet.size == 0:  # an empty chunk, or the end of the stream
-            continue
-        number += 1
-        data = bytes(packet)
+def _motion_jpeg(path: Path, name: str) -> avi.MotionJpeg:
+    _check_there(path, name)
+    return avi.demux(path.read_bytes(), name)
+
+
+def _jpeg_frames(packets: Iterable[bytes], size: tuple[int, int, int], name: str) -> Iterator[np.ndarray]:
+    for number, data in enumerate(packets, start=1):
         if not data.startswith(_JPEG_START) or data.rfind(_JPEG_END) < 0:
             raise DataError("the frame is not a whole JPEG image", file=name, row=number, value=f"{len(data)} bytes")
         try:
@@ -162,8 +189,10 @@ def damaged_frames(path: str | Path, *, file: str | None = None) -> list[int]:
 
     Raises:
         DataError: missing, empty, or not a video.
+        ConfigError: PyAV is not installed.
     """
     path = Path(path)
+    _needs_av("looking for damaged frames")
     damaged = []
     with _video_stream(path, file or path.name) as (container, stream):
         if stream.codec_context.name != "mjpeg":
@@ -208,19 +237,9 @@ def write_avi(path: str | Path, frames: np.ndarray, fps: float, quality: int = 9
         ValueError: frames of another shape or dtype, none at all, or a frame rate that is not positive.
     """
     frames, rate = _checked(frames, fps)
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="avi", options={"fflags": "+bitexact"}) as container:  # no version string in the file
-        stream = container.add_mux_stream("mjpeg", rate=rate, width=frames.shape[2], height=frames.shape[1])
-        stream.time_base = 1 / rate  # an AVI's frame rate is its time base
-        for number, frame in enumerate(frames):
-            jpeg = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-            packet = av.Packet(jpeg.tobytes())
-            packet.stream, packet.time_base = stream, 1 / rate
-            packet.pts = packet.dts = number
-            packet.duration = 1
-            packet.is_keyframe = True
-            container.mux(packet)
-    write_atomic(Path(path), buffer.getvalue())
+    coding = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    jpegs = [cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), coding)[1].tobytes() for frame in frames]
+    write_atomic(Path(path), avi.mux(jpegs, rate, *frames.shape[1:3]))
 
 
 def write_mp4(path: str | Path, frames: np.ndarray, fps: float, crf: int = 18) -> None:
@@ -248,8 +267,10 @@ def write_mp4_frames(path: str | Path, frames: Iterable[np.ndarray], fps: float,
 
     Raises:
         ValueError: a frame of another shape or dtype, none at all, or a frame rate that is not positive.
+        ConfigError: PyAV is not installed.
     """
     path = Path(path)
+    _needs_av("writing an MP4")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")  # not in memory: moving the index first reopens the file
     options = {"movflags": "+faststart", "fflags": "+bitexact"}

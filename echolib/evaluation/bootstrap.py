@@ -11,6 +11,7 @@ Both are ratios of sums over the units drawn, so a resample needs two sums per u
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,6 +138,15 @@ def paired_test(a: pd.DataFrame, b: pd.DataFrame, value: str = "dice") -> Paired
         return PairedTest(0.0, 0.0, 1.0, len(per_patient))
     result = wilcoxon(per_patient)
     return PairedTest(float(per_patient.mean()), float(result.statistic), float(result.pvalue), len(per_patient))
+
+
+def resampled_patients(patients: pd.Series, resamples: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """Rows of a table whose patients are drawn with replacement, each with all its rows: ``(k,)`` int, one array a resample."""
+    codes, names = pd.factorize(patients)
+    rows = [np.flatnonzero(codes == code) for code in range(len(names))]
+    rng = np.random.default_rng([seed, len(names)])
+    for _ in range(resamples):
+        yield np.concatenate([rows[code] for code in rng.integers(0, len(names), len(names))])
 
 
 _POOLED = ["intersection", "predicted_px", "traced_px"]

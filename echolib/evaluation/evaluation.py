@@ -18,6 +18,7 @@ from torch import nn
 
 from echolib.config.specs import DataSpec, Keyed, OfKind, RunSpec
 from echolib.data.cohort import Cohort
+from echolib.data.frame_masks import FrameMasks
 from echolib.data.store import ClipStore
 
 #: A frame of a study.
@@ -42,6 +43,7 @@ class Inputs:
         truth: folder of the simulated cohort; None: real data.
         cohort: gives the cohort unpacked.
         model: gives the run's trained network in evaluation mode.
+        beside: gives the masks that this network takes as a further channel, or None.
         shown: wraps an iterable of so many items in a progress bar.
     """
 
@@ -50,6 +52,7 @@ class Inputs:
     cohort: Callable[[], Cohort]
     model: Callable[[], nn.Module]
     shown: Callable[[Iterable, int], Iterator]
+    beside: Callable[[], FrameMasks | None] = lambda: None
 
 
 @dataclass(frozen=True)

@@ -138,9 +138,11 @@ def segment_videos(model: nn.Module, videos: Iterable[np.ndarray], frames: int, 
 
 def segment_studies(model: nn.Module, store: ClipStore, studies: Iterable[str], clip: ClipSpec, *, overlap: bool,
                     device: str | torch.device = "auto") -> Iterator[np.ndarray]:
-    """Masks ``(T, S, S)`` bool of whole videos of a store, in order: :func:`segment_videos` with the clip of a run."""
-    return segment_videos(model, (store.video(study) for study in studies), clip.frames, clip.period, device=device,
-                          batch=max(1, FRAMES_PER_PASS // clip.frames), size=store.size, overlap=overlap, masks=True)
+    """Masks ``(T, S, S)`` bool of whole videos of a store, in order: :func:`segment_videos` with the clip of a run, or longer
+    windows where the network takes any and sees no farther than its reach: the same masks for fewer passes."""
+    frames = max(clip.frames, FRAMES_PER_PASS // 2) if overlap and getattr(model, "any_length", False) else clip.frames
+    return segment_videos(model, (store.video(study) for study in studies), frames, clip.period, device=device,
+                          batch=max(1, FRAMES_PER_PASS // frames), size=store.size, overlap=overlap, masks=True)
 
 
 @dataclass

@@ -69,13 +69,19 @@ def surface_distances(predicted: np.ndarray, traced: np.ndarray,
     Raises:
         DataError: shapes differ, or a mask is not boolean and two-dimensional.
     """
+    return all_surface_distances(predicted, traced, spacing)[1:]
+
+
+def all_surface_distances(predicted: np.ndarray, traced: np.ndarray,
+                          spacing: float | tuple[float, float] = 1.0) -> tuple[float, float, float]:
+    """``(hd, hd95, asd)``: the Hausdorff distance, that is the largest of all, before what :func:`surface_distances` gives."""
     predicted, traced = _pair(predicted, traced)
     if predicted.ndim != 2:
         raise DataError("surface distances need single masks", value=predicted.shape, expected="(H, W)")
     if not predicted.any() and not traced.any():
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     if not predicted.any() or not traced.any():
-        return float("nan"), float("nan")
+        return (float("nan"),) * 3
     from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance  # monai takes seconds to load
 
     rows, columns = np.flatnonzero((predicted | traced).any(1)), np.flatnonzero((predicted | traced).any(0))
@@ -85,9 +91,9 @@ def surface_distances(predicted: np.ndarray, traced: np.ndarray,
     options = {"include_background": True, "spacing": [float(s) for s in np.broadcast_to(spacing, 2)]}
     with warnings.catch_warnings():  # MONAI calls its own deprecated argument
         warnings.simplefilter("ignore", FutureWarning)
-        hd95 = compute_hausdorff_distance(one, two, percentile=95, **options)
+        hd, hd95 = (compute_hausdorff_distance(one, two, percentile=share, **options) for share in (None, 95))
         asd = compute_average_surface_distance(one, two, symmetric=True, **options)
-    return float(hd95), float(asd)
+    return float(hd), float(hd95), float(asd)
 
 
 def area_under_roc(probabilities: np.ndarray, traced: np.ndarray) -> float:

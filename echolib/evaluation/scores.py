@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from echolib.config.specs import Output, RunSpec
+from echolib.data.frame_masks import FrameMasks
 from echolib.data.store import ClipStore
 from echolib.errors import DataError
 from echolib.evaluation.agreement import agreement
@@ -63,13 +64,14 @@ AnyScore = Score | NumberScore
 
 
 def score_table(network: nn.Module, store: ClipStore, spec: RunSpec, split: str = "test",
-                device: str | torch.device = "auto") -> pd.DataFrame | None:
+                device: str | torch.device = "auto", *, beside: FrameMasks | None = None) -> pd.DataFrame | None:
     """The table of scores of a run's network: :func:`~echolib.evaluation.inference.score_split` for masks,
-    :func:`~echolib.training.predict.predicted_numbers` for a number, None for a clip."""
+    :func:`~echolib.training.predict.predicted_numbers` for a number, None for a clip. ``beside`` are masks that
+    the network takes as a further channel."""
     if spec.recipe.gives == "masks":
         return score_split(network, store, spec, split=split, device=device)
     if spec.recipe.gives == "number":
-        return predicted_numbers(network, store, spec, split=split, device=device)
+        return predicted_numbers(network, store, spec, split=split, device=device, beside=beside)
     return None
 
 

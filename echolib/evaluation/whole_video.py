@@ -86,7 +86,8 @@ def study_table(frames: pd.DataFrame, store: ClipStore) -> pd.DataFrame:
     """One row a study from the table of frames.
 
     Columns: ``study``, ``patient``, ``fps``, ``frames``, ``empty`` (frames on which nothing was found), ``dice`` (mean over
-    all frames), ``worst_dice``, ``traced_dice``; ``beats`` found, ``ef``, ``edv``, ``esv`` their means and ``ef_sd`` their
+    all frames), ``worst_dice``, ``traced_dice``, ``untraced_dice`` (of neither ED nor ES); ``beats`` found, ``ef``, ``edv``,
+    ``esv`` their means and ``ef_sd`` their
     spread; ``exact_ef``, ``exact_edv``, ``exact_esv`` of the traced beat as the data set gives them; ``exact_beats``,
     ``exact_ef_sd`` over all whole beats; ``flicker`` and ``exact_flicker``, see
     :func:`echolib.evaluation.consistency.high_frequency_energy`; ``area_error``, root mean square of the area's error in
@@ -102,9 +103,10 @@ def study_table(frames: pd.DataFrame, store: ClipStore) -> pd.DataFrame:
         rows.append({
             "study": study, "patient": about.patient, "fps": float(about.fps), "frames": len(part),
             "empty": int((part.area_px == 0).sum()), "dice": part.dice.mean(), "worst_dice": part.dice.min(),
-            "traced_dice": part.traced_dice.mean(), "beats": len(found), "ef": _mean(efs), "edv": _mean([b.edv for b in found]),
-            "esv": _mean([b.esv for b in found]), "ef_sd": _sd(efs), "exact_ef": about.ef, "exact_edv": about.edv,
-            "exact_esv": about.esv, "exact_beats": len(exact) if known else np.nan, "exact_ef_sd": _sd(exact_efs),
+            "traced_dice": part.traced_dice.mean(), "untraced_dice": part.dice[part.phase == ""].mean(), "beats": len(found),
+            "ef": _mean(efs), "edv": _mean([b.edv for b in found]), "esv": _mean([b.esv for b in found]), "ef_sd": _sd(efs),
+            "exact_ef": about.ef, "exact_edv": about.edv, "exact_esv": about.esv,
+            "exact_beats": len(exact) if known else np.nan, "exact_ef_sd": _sd(exact_efs),
             "flicker": flicker(part.area_px.to_numpy(float), float(about.fps)),
             "exact_flicker": flicker(part.exact_area_px.to_numpy(float), float(about.fps)) if known else np.nan,
             "area_error": float(np.sqrt((error ** 2).mean())) if known else np.nan})
@@ -154,10 +156,16 @@ def _beats(part: pd.DataFrame, fps: float) -> tuple[list[BeatVolumes], list[Beat
 def _volumes(masks: np.ndarray, store: ClipStore, study: str, true: Truth | None, unit: str) -> np.ndarray:
     about = store.studies.loc[study]
     spacing = 10.0 if unit == "px3" else true.spacing_mm if true is not None else float(about.spacing_mm)
-    if about.height != about.width:  # stored frames are squares; disks need round circles
-        shape = (round(store.size * about.width / about.height), store.size)
-        masks = _resized(masks, shape)
-    return disk_volumes(masks, spacing * about.height / store.size)
+    return disk_volumes(true_aspect(masks, store, study), spacing * about.height / store.size)
+
+
+def true_aspect(masks: np.ndarray, store: ClipStore, study: str) -> np.ndarray:
+    """Masks ``(T, S, S)`` of the stored, square frames at the original frame's aspect, as high as before: disks need round
+    circles."""
+    about = store.studies.loc[study]
+    if about.height == about.width:
+        return masks
+    return _resized(masks, (round(store.size * about.width / about.height), store.size))
 
 
 def at_size(masks: np.ndarray, size: int) -> np.ndarray:

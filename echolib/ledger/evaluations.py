@@ -114,7 +114,7 @@ def inputs_of(context: Context, runs: Runs, run: RunSpec | None, data: DataSpec,
 
     return Inputs(store=context.store_of(data), truth=context.workspace.cohort_dir(data) if data.phantom is not None else None,
                   cohort=lambda: context.workspace.cohort(data, progress=context.progress),
-                  model=lambda: runs.model(run), shown=shown)
+                  model=lambda: runs.model(run), shown=shown, beside=lambda: None if run is None else runs.beside(run, data))
 
 
 class Evaluations(Results[EvaluationSpec, EvaluationRecord, Evaluation]):

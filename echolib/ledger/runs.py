@@ -13,7 +13,8 @@ from torch import nn
 
 import echolib.training.recipes  # noqa: F401  makes the recipes known
 from echolib import models
-from echolib.config.specs import RunSpec, chain
+from echolib.config.specs import DataSpec, RunSpec, chain
+from echolib.data.frame_masks import FrameMasks
 from echolib.data.subsets import restricted
 from echolib.evaluation.scores import score_table, summarise
 from echolib.files import write_atomic, write_json
@@ -82,9 +83,10 @@ class Runs(Results[RunSpec, Record, Record]):
         if count > 1:  # what they leave is a finished run to the lines below
             processes.train(spec, Path(store.path), folder, count, parents, progress=self.context.progress)
         seen = restricted(store, spec.subset)
-        outcome = fit(recipe_class(spec.recipe)(spec, seen, parents), folder, progress=self.context.progress)
+        recipe = recipe_class(spec.recipe)(spec, seen, parents)
+        outcome = fit(recipe, folder, progress=self.context.progress)
         network = load_trained(spec, folder / WEIGHTS)
-        table, scores = score_table(network, seen, spec), {}
+        table, scores = score_table(network, seen, spec, beside=recipe.beside()), {}
         if table is not None:
             write_atomic(folder / "scores.parquet", table.to_parquet())
             scores = summarise(spec.recipe.gives, table, self.context.workspace.profile.bootstrap)
@@ -102,6 +104,15 @@ class Runs(Results[RunSpec, Record, Record]):
             product = spec.recipe.roles[role].product
             out[role] = Parent(parent, self.weights_of(parent), self.product_of(product, parent, spec) if product else None)
         return out
+
+    def beside(self, spec: RunSpec, data: DataSpec) -> FrameMasks | None:
+        """The masks that a finished run's network takes as a further channel, of a cohort; None: it takes the frames alone."""
+        for name, parent in spec.parents.items():
+            role = spec.recipe.roles[name]
+            if role.channel:
+                folder = self.product_of(role.product, parent, spec.model_copy(update={"data": data}))
+                return FrameMasks.open(folder, self.context.store_of(data))
+        return None
 
     # -- what a finished run has ---------------------------------------------------------------------------------------
 

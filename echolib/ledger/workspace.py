@@ -22,6 +22,8 @@ from echolib.data.cohort import Cohort
 from echolib.data.store import ClipStore, open_verified, pack
 from echolib.errors import ConfigError, DataError
 from echolib.files import locked
+from echolib.hardware import cores
+from echolib.words import counted
 
 #: Last table of a simulated cohort: a folder without it is unfinished.
 LAST_TABLE = {"echonet": "FileList.csv", "camus": "database_split/subgroup_testing.txt"}
@@ -108,8 +110,9 @@ class Workspace:
         folder = folder or self.cohort_dir(data)
         return camus.read(folder, views=data.views) if data.layout == "camus" else echonet.read(folder)
 
-    def cohort(self, data: DataSpec, *, workers: int = 2, progress: bool = True) -> Cohort:
-        """Read the cohort of ``data``, simulating it first where it is a phantom that is not there yet.
+    def cohort(self, data: DataSpec, *, workers: int | None = None, progress: bool = True) -> Cohort:
+        """Read the cohort of ``data``, simulating it first where it is a phantom that is not there yet; ``workers`` None: a
+        process for each core.
 
         Raises:
             DataError: a study is damaged (the first is named; ``echolib check`` lists all).
@@ -119,13 +122,13 @@ class Workspace:
             from echolib.phantom.cohort import write_camus, write_echonet  # only this step writes phantoms
             write = {"echonet": write_echonet, "camus": write_camus}[data.layout]
             with locked(self.build / "cohort" / ".lock"):
-                write(folder, data.phantom, workers=workers, progress=progress,
+                write(folder, data.phantom, workers=workers or cores(), progress=progress,
                       device="cuda" if torch.cuda.is_available() else "cpu")
         # A split that was asked to be empty (a probed preset has test studies only) is no damage.
         empty = data.phantom is not None and 0 in (data.phantom.train, data.phantom.val, data.phantom.test)
         return _whole(self.read(data), empty)
 
-    def store(self, layout: Layout = "echonet", *, workers: int = 2, progress: bool = True) -> ClipStore:
+    def store(self, layout: Layout = "echonet", *, workers: int | None = None, progress: bool = True) -> ClipStore:
         """The packed clips of the profile's cohort, made if they are missing or the cohort has changed."""
         data = self.profile.echonet if layout == "echonet" else self.profile.camus
         if data is None:
@@ -136,7 +139,7 @@ class Workspace:
         """Where the packed clips of a cohort lie."""
         return self.build / "store" / f"{data.layout}-{data.size}px-{data.channels}ch-{cohort.fingerprint[:12]}"
 
-    def store_of(self, data: DataSpec, *, workers: int = 2, progress: bool = True) -> ClipStore:
+    def store_of(self, data: DataSpec, *, workers: int | None = None, progress: bool = True) -> ClipStore:
         """The packed clips of any cohort, simulated and packed first where they are not there yet."""
         return self.packed(data, self.cohort(data, workers=workers, progress=progress), progress=progress)
 
@@ -157,6 +160,14 @@ class Workspace:
         names = [name for name, (split, k) in studies_of(data.phantom).items() if k < count[split]]
         return self.some(data, names, progress=progress)
 
+    def names(self, data: DataSpec, split: str) -> list[str]:
+        """The studies of a split by name; of a phantom nothing is simulated, of real data the tables are read."""
+        if data.phantom is None:
+            studies = self.read(data).studies
+            return sorted(studies.index[studies["split"] == split])
+        from echolib.phantom.cohort import studies_of
+        return sorted(name for name, (part, _) in studies_of(data.phantom).items() if part == split)
+
     def some(self, data: DataSpec, names: Iterable[str], *, progress: bool = True) -> tuple[ClipStore, Path]:
         """Named studies of a phantom cohort in EchoNet-Dynamic's layout, packed, and their folder; see :meth:`sample`.
 
@@ -169,7 +180,7 @@ class Workspace:
         names, whole = sorted(set(names)), self.cohort_dir(data)
         folder = whole.with_name(f"{whole.name}-{len(names)}-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:8]}")
         with locked(self.build / "cohort" / ".lock"):
-            write_echonet(folder, data.phantom, workers=2, progress=progress, only=names, whole=whole,
+            write_echonet(folder, data.phantom, workers=cores(), progress=progress, only=names, whole=whole,
                           device="cuda" if torch.cuda.is_available() else "cpu")
         return self.packed(data, _whole(self.read(data, folder), True), progress=progress), folder
 
@@ -177,7 +188,8 @@ class Workspace:
         """The packed clips of a cohort that was read, made if they are missing."""
         out = self.store_dir(data, cohort)
         with locked(self.build / "store" / ".lock"):
-            return open_verified(pack(cohort, out, size=data.size, channels=data.channels, progress=progress).path)
+            store = pack(cohort, out, size=data.size, channels=data.channels, progress=progress, workers=cores())
+            return open_verified(store.path)
 
 
 def _whole(cohort: Cohort, empty_split: bool) -> Cohort:
@@ -189,6 +201,6 @@ def _whole(cohort: Cohort, empty_split: bool) -> Cohort:
     bad = [f for f in cohort.report.findings
            if f.action == "dropped" and not f.known_quirk and not (empty_split and f.study is None)]
     if bad:
-        raise DataError(f"{len(bad)} studies are unusable, the first: {bad[0].problem}", file=bad[0].file, row=bad[0].row,
+        raise DataError(f"{counted(len(bad), 'study is', 'studies are')} unusable, the first: {bad[0].problem}", file=bad[0].file, row=bad[0].row,
                         expected="a folder on which `echolib check DIR` finds nothing wrong")
     return cohort

@@ -1,4 +1,4 @@
-"""Segmentation networks, all with one face: clip ``(B, 3, F, H, W)`` -> logits ``(B, out, F, H, W)``.
+"""Networks. Those that segment have one face: clip ``(B, 3, F, H, W)`` -> logits ``(B, out, F, H, W)``.
 
 ===================  ==========================================================  =================================
 name                 network                                                     how it sees a clip
@@ -17,6 +17,7 @@ name                 network                                                    
 ``sscf_base``        its ablations: ``_base``, ``_tce``, ``_bssf``               the same
 ===================  ==========================================================  =================================
 
+``r2plus1d_18``, ``r3d_18`` and ``mc3_18`` have another face: clip ``(B, 3 or 4, F, H, W)`` -> one number ``(B,)``.
 Those of PKEcho-Net and SSCF have options of their own (``build(..., options=...)``, which a recipe's ``network`` sets).
 Every network has two attributes: ``head``, prefixes of the parameters that depend on the number of output channels, and
 ``unused``, prefixes of parameters kept only for parity with published checkpoints and counts (they get no gradient).
@@ -26,10 +27,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from echolib.models.registry import NAMES, build
+from echolib.models.registry import NAMES, REGRESSORS, build
 from echolib.models.weights import load_metadata, load_weights, save_weights, transfer
 
-__all__ = ["NAMES", "build", "count_parameters", "load_metadata", "load_weights", "save_weights", "transfer"]
+__all__ = ["NAMES", "REGRESSORS", "build", "count_parameters", "load_metadata", "load_weights", "save_weights", "transfer"]
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -47,6 +47,10 @@ class DeepLabV3(nn.Module):
         """The part that ImageNet weights belong to."""
         return self.backbone
 
+    def deepest(self, images: Tensor) -> Tensor:
+        """``(N, 3, Y, X)`` -> the encoder's last maps ``(N, d, Y/8, X/8)``, d 2048 at width 1; the head is not computed."""
+        return self.backbone(images)[-1]
+
     def forward(self, images: Tensor) -> Tensor:
         """``(N, 3, Y, X)`` -> logits ``(N, out, Y, X)``.
 
@@ -57,7 +61,7 @@ class DeepLabV3(nn.Module):
         if self.training and images.shape[0] < 2:
             raise ConfigError("deeplabv3_r50 cannot train on a batch of one frame (batch norm of its pooled branch); "
                               "give at least two")
-        logits = self.classifier(self.backbone(images)[-1])
+        logits = self.classifier(self.deepest(images))
         return F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
 
 

@@ -33,13 +33,16 @@ class Wrapped2D(nn.Module):
 
 
 class FrameWise(Wrapped2D):
-    """Fold the frames into the batch, segment, unfold."""
+    """Fold the frames into the batch, segment, unfold. The inner network's ``deepest`` gives the encoder's last maps."""
 
     reach = 0
 
-    def forward(self, clip: Tensor) -> Tensor:
-        """``(B, 3, F, H, W)`` normalised -> logits ``(B, out, F, H, W)``."""
+    def forward(self, clip: Tensor, *, features: bool = False) -> Tensor:
+        """``(B, 3, F, H, W)`` normalised -> logits ``(B, out, F, H, W)``; with ``features`` the encoder's alone, the mean over
+        the positions of its last maps: ``(B, d, F)``."""
         batch, channels, frames, height, width = map(int, clip.shape)
         images = clip.transpose(1, 2).reshape(batch * frames, channels, height, width)   # (B F, 3, H, W)
+        if features:
+            return self.network.deepest(images).mean((2, 3)).reshape(batch, frames, -1).transpose(1, 2)
         logits = self.network(images)
         return logits.reshape(batch, frames, -1, height, width).transpose(1, 2).contiguous()

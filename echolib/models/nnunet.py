@@ -37,13 +37,20 @@ class NNUNet2D(DynUNet):
                          filters=channels(FILTERS, width), norm_name="instance")
         del self.skip_layers
 
+    def _down(self, images: Tensor) -> list[Tensor]:
+        check_dimensions(images)
+        maps = [self.input_block(images)]
+        for down in (*self.downsamples, self.bottleneck):
+            maps.append(down(maps[-1]))
+        return maps
+
+    def deepest(self, images: Tensor) -> Tensor:
+        """``(N, 3, Y, X)`` -> maps of the last stage ``(N, d, Y/16, X/16)``, d 480 at width 1. ConfigError as :meth:`forward`."""
+        return self._down(images)[-1]
+
     def forward(self, images: Tensor) -> Tensor:
         """``(N, 3, Y, X)`` -> logits ``(N, out, Y, X)``. ConfigError if Y or X is not a multiple of 16."""
-        check_dimensions(images)
-        skips = [self.input_block(images)]
-        for down in self.downsamples:
-            skips.append(down(skips[-1]))
-        x = self.bottleneck(skips[-1])
+        *skips, x = self._down(images)
         for up in self.upsamples:
             x = up(x, skips.pop())
         return self.output_block(x)

@@ -169,7 +169,7 @@ class PKEchoNet(nn.Module):
         batch, _, length, height, width = map(int, clip.shape)
         if length != self.frames:
             raise ConfigError(f"this PKEcho-Net was built for clips of {self.frames} frames; the clip has {length}")
-        images = self._fitted(clip).transpose(1, 2).flatten(0, 1)                  # (B F, 1 or 3, Y, X)
+        images = self.fitted(clip).transpose(1, 2).flatten(0, 1)                  # (B F, 1 or 3, Y, X)
         maps = self.encoder(images)
         features, coarse = self.predictor(maps[-1])
         found = self._refined(features.view(batch, length, *features.shape[1:]), coarse.view(batch, length, *coarse.shape[1:]))
@@ -197,7 +197,7 @@ class PKEchoNet(nn.Module):
             found.append(logits)
         return found
 
-    def _fitted(self, clip: Tensor) -> Tensor:
+    def fitted(self, clip: Tensor) -> Tensor:
         """The channels that go in, at a size that is a multiple of 32."""
         clip = clip[:, 1:2] if self.options.channels == 1 else clip
         height, width = map(int, clip.shape[-2:])

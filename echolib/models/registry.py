@@ -24,8 +24,12 @@ MODULES = {
     "si_uniformer_s": "uniformer", "si_resnet18": "resnet", "si_mobilenetv3": "mobilenet", "si_vit_b16": "unetr2d",
     "deeplabv3_r50": "deeplab", "nnunet2d": "nnunet", "nnunet25d": "plain_unet2d",
     "pkecho_r18": "pkecho", "pkecho_r34": "pkecho", "pkecho_r50": "pkecho",
-    "sscf": "sscf", "sscf_base": "sscf", "sscf_tce": "sscf", "sscf_bssf": "sscf"}
-NAMES = tuple(MODULES)
+    "sscf": "sscf", "sscf_base": "sscf", "sscf_tce": "sscf", "sscf_bssf": "sscf",
+    "r2plus1d_18": "video_resnet", "r3d_18": "video_resnet", "mc3_18": "video_resnet"}
+#: Those that give one number for a clip.
+REGRESSORS = ("r2plus1d_18", "r3d_18", "mc3_18")
+#: Those that give masks.
+NAMES = tuple(name for name in MODULES if name not in REGRESSORS)
 
 
 def build(name: str, *, width: float = 1.0, frames: int, size: int = 112, out_channels: int = 1,
@@ -34,11 +38,11 @@ def build(name: str, *, width: float = 1.0, frames: int, size: int = 112, out_ch
     """Build a network.
 
     Args:
-        name: one of :data:`NAMES`.
+        name: one of :data:`NAMES` or :data:`REGRESSORS`.
         width: multiplier of the channel counts, in (0, 1]; 1 is the published network.
         frames: frames of a clip.
         size: frame height and width, px.
-        out_channels: 1 logit map for segmentation, 3 (or 1) to reconstruct a clip.
+        out_channels: 1 logit map for segmentation, 3 (or 1) to reconstruct a clip; no meaning for networks that give a number.
         weights: file to start from (safetensors, or a torch file of plain tensors): the whole network's weights, or with
             ``imagenet`` its encoder's.
         imagenet: start the encoder from ImageNet weights, downloaded unless ``weights`` brings them.
@@ -78,7 +82,7 @@ def module_of(name: str) -> str:
         ConfigError: an unknown network.
     """
     if name not in MODULES:
-        raise ConfigError(f"no network {name!r}; networks: {', '.join(NAMES)}")
+        raise ConfigError(f"no network {name!r}; networks: {', '.join(MODULES)}")
     return f"echolib.models.{MODULES[name]}"
 
 

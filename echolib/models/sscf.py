@@ -119,12 +119,13 @@ class SSCF(nn.Module):
     Attributes:
         reach: (k - 1) / 2, how many frames before and after a frame change its logits.
         one_frame: the forward pass can be asked for one frame of each clip (``at``).
+        any_length: clips may have any number of frames, whatever k.
 
     Raises:
         ConfigError: k is even or out of range.
     """
 
-    one_frame = True
+    one_frame = any_length = True
     head, unused = ("top.2.",), ()
 
     def __init__(self, window: int, *, width: float = 1.0, out_channels: int = 1, options: SSCFOptions | None = None) -> None:

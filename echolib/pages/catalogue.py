@@ -12,9 +12,10 @@ from pathlib import Path
 import nbformat
 
 from echolib import published
-from echolib.config.profile import Profile
-from echolib.config.specs import DataSpec, chain
+from echolib.config.profile import Profile, Wanted
+from echolib.config.specs import DataSpec, RunSpec, chain
 from echolib.errors import ConfigError, NotebookError
+from echolib.evaluation.evaluation import EvaluationSpec
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Needs, once
 from echolib.pages.notebooks import validate
@@ -143,6 +144,38 @@ class Catalogue:
             raise ConfigError(f"no entry, run or evaluation {name!r} in profile {profile.name!r}; entries: "
                               f"{', '.join(self.entries)}; keys: `echolib plan --profile {profile.name}`")
         return found
+
+    def ordered(self, profile: Profile) -> tuple[RunSpec | EvaluationSpec, ...]:
+        """Every run and evaluation of the book, in the order in which the profile wants them; each after what it builds on.
+
+        An evaluation of a page that the profile's order names comes right after its run, whose weights may not be kept.
+
+        Raises:
+            ConfigError: the order names an entry or a group that there is not.
+        """
+        first: list[RunSpec] = []
+        named = [self._wanted(one, profile) for one in profile.order]
+        for entry, groups in named:
+            for seed in profile.seeds:
+                runs = entry.groups(profile, seed, entry.options)
+                first += [spec for name in groups or runs for spec in chain(runs[name])]
+        evaluations = [spec for entry, _ in named for spec in self.needs(entry.notebook, profile).evaluations if spec.run]
+        found = [one for spec in once(first) for one in (spec, *(e for e in evaluations if e.run.key == spec.key))]
+        everything = self.select(None, profile)
+        return once((*found, *everything.runs, *everything.evaluations))
+
+    def _wanted(self, one: Wanted, profile: Profile) -> tuple[Experiment, tuple[str, ...] | None]:
+        """An item of a profile's order: the entry, and the groups that are asked for."""
+        if one.entry not in self.entries:
+            raise ConfigError(f"profile {profile.name!r}: 'order' names no entry {one.entry!r}; entries: "
+                              f"{', '.join(self.entries)}")
+        entry = self.entries[one.entry]
+        have = entry.groups(profile, profile.seeds[0], entry.options)
+        unknown = [name for name in one.groups or () if name not in have]
+        if unknown:
+            raise ConfigError(f"profile {profile.name!r}: 'order' names no group {unknown[0]!r} of {one.entry}; its groups: "
+                              f"{', '.join(have) or 'none in this profile'}")
+        return entry, one.groups
 
     def check(self, notebook: str, root: Path, profile: Profile, values: dict[str, object] | None = None) -> None:
         """Can the page be made at all, whatever was computed?

@@ -8,8 +8,8 @@ why nothing here does. Results of another kind (an evaluation, a benchmark) come
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -219,6 +219,8 @@ class Experiment:
         inspect: (ledger, options) -> nothing; raises a ConfigError where a value names something that the data lack. Asked before
             anything is computed.
         more: (profile, options) -> what the notebook asks the ledger for besides.
+        headings: heading and decimals by column of the published table, where they are not those of Dice and of counts.
+        quote: (ledger, options) -> HTML that the front page shows of it.
         draws: id of the entry whose cells this one draws (a figure of a table's numbers has none of its own).
         timed: it measures time, so no other notebook is executed beside it.
         phantoms: it shows phantoms with their truth, which real data has not: under a profile of real data it shows those of
@@ -243,6 +245,8 @@ class Experiment:
     adjust: Callable[[Ledger, Evaluation, Options], Evaluation] = lambda ledger, evaluation, options: evaluation
     inspect: Callable[[Ledger, Options], None] = lambda ledger, options: None
     more: Callable[[Profile, Options], Needs] = lambda profile, options: Needs()
+    headings: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    quote: Callable[[Ledger, Options], str] | None = None
     draws: str = ""
     timed: bool = False
     phantoms: bool = False

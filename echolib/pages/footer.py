@@ -21,7 +21,7 @@ def provenance_html(records: list[Record], profile: str) -> str:
     tested = sorted({f"{r.dice.frames} frames of {r.dice.patients} patients" for r in records
                      if isinstance(r.scores.get("overall"), Score)})
     origins = [(r.provenance, run_code(r.spec)) for r in records]
-    return _folded({
+    return items_html({
         "Profile": profile, "Runs": ", ".join(f"{r.key} ({r.spec.label})" for r in records),
         "Seeds": ", ".join(map(str, seeds)), "Scored on": "; ".join(tested) or "nothing",
         **origin_items(origins, ("echolib", "monai", "python", "timm", "torch")),
@@ -32,7 +32,7 @@ def evaluations_html(evaluations: list[Evaluation], profile: str) -> str:
     """The footer of numbers that come from evaluations: which, of which runs, on what, with which code."""
     records = [e.record for e in evaluations]
     origins = [(r.provenance, kind_code(r.spec, r.spec.run)) for r in records]
-    return _folded({
+    return items_html({
         "Profile": profile, "Evaluations": ", ".join(f"{r.key} ({r.spec.label})" for r in records),
         "Runs": ", ".join(sorted({r.spec.run.key for r in records if r.spec.run})),
         "Seeds": ", ".join(str(s) for s in sorted({r.spec.run.seed for r in records if r.spec.run})),
@@ -65,6 +65,7 @@ def origin_items(origins: list[tuple[Provenance, str]], packages: tuple[str, ...
                     "Finished": max(p.finished for p in found)}
 
 
-def _folded(items: dict[str, str]) -> str:
+def items_html(items: dict[str, str]) -> str:
+    """The items of a footer, folded."""
     body = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(str(v))}</dd>" for k, v in items.items())
     return f'<details class="echo-provenance"><summary>Where these numbers come from</summary><dl>{body}</dl></details>'

@@ -18,7 +18,7 @@ def html_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]],
         caption: plain text, also its accessible name.
         head: HTML of the column headings.
         rows: HTML of the cells; the first cell of each row is its heading.
-        kind: CSS class.
+        kind: class of the style sheet.
     """
     top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     body = "".join(f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"

@@ -86,7 +86,7 @@ def overview_html(book: Catalogue, found: pd.DataFrame, claimed: pd.DataFrame) -
     """
     claim_rows = [(_page(book, r.experiment), html.escape(r.claim), chip(r.status), html.escape(r.why))
                   for r in claimed.itertuples()]
-    cell_rows = [(_page(book, r.experiment), html.escape(str(r.row)), html.escape(_HEADINGS.get(r.column, r.column)),
+    cell_rows = [(_page(book, r.experiment), html.escape(str(r.row)), html.escape(_heading(book, r.experiment, r.column)),
                   _value(r.published, r.column), _value(r.ours, r.column), chip(r.status), html.escape(r.why),
                   _links(book, r.experiment, r.records)) for r in found.itertuples()]
     return (counts_html(claimed, "claims") + html_table("Claims about an order", ("Where", "Claim", "Verdict", "Why"), claim_rows,
@@ -108,6 +108,12 @@ def record_files(book: Catalogue, ledger: Ledger, found: pd.DataFrame) -> dict:
 def _title(book: Catalogue, experiment: Experiment) -> str:
     figures = [e.number for e in book.entries.values() if e.draws == experiment.id]
     return ", ".join([experiment.number, *figures])
+
+
+def _heading(book: Catalogue, name: str, column: str) -> str:
+    """The heading of a published column, on the page or by itself."""
+    own = book.entries[name].headings if name in book.entries else {}
+    return own[column][0] if column in own else _HEADINGS.get(column, column)
 
 
 def _page(book: Catalogue, name: str) -> str:

@@ -11,7 +11,7 @@ import ast
 import html
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 from IPython import get_ipython
@@ -24,6 +24,7 @@ from echolib.ledger.ledger import Ledger
 from echolib.ledger.workspace import Workspace
 from echolib.pages.catalogue import Catalogue, source
 from echolib.pages.experiment import Experiment, Options
+from echolib.pages.head import parameters_html
 from echolib.pages.notebooks import literal, parameters_of, validate
 
 #: First line of the cell that papermill injects.
@@ -39,12 +40,14 @@ class Page:
         entry: the page's main entry with the reader's values.
         others: further entries of the same notebook.
         asked: the profile's name.
+        values: parameters of the page by name, as the notebook gave them.
     """
 
     ledger: Ledger
     entry: Experiment
     others: tuple[Experiment, ...]
     asked: str
+    values: dict[str, object] = field(default_factory=dict)
 
     @property
     def profile(self) -> Profile:
@@ -82,6 +85,19 @@ class Page:
                          for name, value in changed.items())
         return HTML(f'<div class="admonition warning echo-changed"><p class="admonition-title">Not the page of profile '
                     f"{html.escape(self.asked)}</p><p>A reader changed {told}. Everything else is as the profile says.</p></div>")
+
+    @property
+    def head(self) -> HTML:
+        """What a page opens with: :attr:`notice`, and what a reader may turn, folded."""
+        file = source(self.entry.notebook, self.ledger.workspace.root)
+        turn = parameters_html(file, {"profile": self.asked} | self.values, self.asked) if file.is_file() else ""
+        return HTML(self.notice.data + turn)
+
+    def when_run(self, draw: Callable[[], HTML]) -> HTML:
+        """What ``draw`` gives; a sentence where the profile runs nothing of this page."""
+        if any(entry.needs(self.profile).runs for entry in (self.entry, *self.others)):
+            return draw()
+        return HTML(f"<p>Profile {html.escape(self.asked)} runs nothing of this page.</p>")
 
     def pictures(self, draw: Callable[[], HTML]) -> HTML:
         """What ``draw`` gives. A committed evaluation holds the frames that the profile's page shows; where a reader's values
@@ -126,7 +142,7 @@ def open_page(book: Catalogue, notebook: str, profile: str, values: dict[str, ob
         validate(file, {"profile": profile} | {name: value for name, value in values.items() if name in declared})
     applied = replace(workspace, profile=main.options.applied(workspace.profile))
     shown = os.environ.get("ECHOLIB_BARS", "1") != "0"  # the book's own pages are executed without bars
-    page = Page(Ledger(applied, progress=shown), main, tuple(others), profile)
+    page = Page(Ledger(applied, progress=shown), main, tuple(others), profile, values)
     book.inspect(notebook, page.ledger, values)
     return page
 

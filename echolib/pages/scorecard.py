@@ -108,7 +108,7 @@ def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
                                                                claim.measure) if claim.measure else
                                                   [ledger.scores(spec) for spec in groups[name]])
             tables = {name: known[name, claim.measure] for name in named}
-            verdict = _verdict(claim, tables, profile.quotable)
+            verdict = claim_verdict(claim, tables, profile.quotable)
         rows.append({"claim": claim.text, "status": verdict.status, "why": verdict.why})
     return pd.DataFrame(rows, columns=["claim", "status", "why"])
 
@@ -123,7 +123,7 @@ def study_scores(group: list[Evaluation], measure: Measure) -> list[pd.DataFrame
     return out
 
 
-def _verdict(claim: Claim, tables: dict[str, list[pd.DataFrame]], quotable: bool) -> Verdict:
+def claim_verdict(claim: Claim, tables: dict[str, list[pd.DataFrame]], quotable: bool) -> Verdict:
     """The verdict of a claim from the scores of its groups."""
     scale, told = DICE, ""
     if claim.measure is not None:  # a study on which nothing was outlined has no area curve, so no value on that side
@@ -163,7 +163,8 @@ def chip(status: str, why: str = "") -> str:
     return f'<span class="echo-chip echo-{kind}" title="{html.escape(why, quote=True)}">{html.escape(status)}</span>'
 
 
-def scorecard_html(experiment: Experiment, ledger: Ledger, source: str = "EchoNet-Dynamic", resampled: str = "patients") -> str:
+def scorecard_html(experiment: Experiment, ledger: Ledger, source: str = "EchoNet-Dynamic", resampled: str = "patients",
+                   printed: str = "95 % interval as printed", legend: str | None = None) -> str:
     """The scorecard as an HTML table: published value, ours under it, status under that.
 
     Args:
@@ -171,24 +172,27 @@ def scorecard_html(experiment: Experiment, ledger: Ledger, source: str = "EchoNe
         ledger: of the profile.
         source: the data set that the published Dice was measured on.
         resampled: what our intervals resample.
+        printed: what stands in brackets after a published value.
+        legend: what the two lines of a cell are, where that is no Dice; plain text.
     """
     table, profile = cells(experiment, ledger), ledger.workspace.profile
-    headings = {k: v[0] for k, v in (DICE_COLUMNS | COUNT_COLUMNS).items()}
+    headings = {k: v[0] for k, v in (experiment.headings or DICE_COLUMNS | COUNT_COLUMNS).items()}
     columns = {k: headings[k] for k in headings if k in set(table.column)}
-    rows = []
+    rows, digits = [], {column: decimals for column, (_, decimals) in experiment.headings.items()}
     for method, part in table.groupby("row", sort=False):
         by = part.set_index("column")
-        rows.append((html.escape(method), *(_cell(by.loc[c]) for c in columns)))
+        rows.append((html.escape(method), *(_cell(by.loc[c], digits.get(c, 2)) if c in by.index else "" for c in columns)))
     data = source if profile.echonet.phantom is None else f"phantoms, profile “{profile.name}”"
     seeds = f", mean over {len(profile.seeds)} seeds" if len(profile.seeds) > 1 else ""
     apart = ("" if profile.echonet.phantom is None else
-             " The two Dice lines are different experiments and are not to be subtracted.")
+             " The two lines are different experiments and are not to be subtracted.")
     counts = "; counts are of the full-width network" if set(COUNT_COLUMNS) & set(table.column) else ""
-    legend = ('<p class="echo-legend"><span class="echo-published">First line, bold:</span> published, on '
-              f'{html.escape(source)}, 95 % interval as printed. <span class="echo-ours">Second line, blue:</span> this book, '
-              f"on {html.escape(data)}{seeds}, 95 % interval, {resampled} resampled{counts}.{apart}</p>")
+    told = f'<p class="echo-legend">{html.escape(legend)}</p>' if legend else (
+        '<p class="echo-legend"><span class="echo-published">First line, bold:</span> published, on '
+        f'{html.escape(source)}, {html.escape(printed)}. <span class="echo-ours">Second line, blue:</span> this book, '
+        f"on {html.escape(data)}{seeds}, 95 % interval, {resampled} resampled{counts}.{apart}</p>")
     caption = f"{experiment.number} of the paper: every published cell, ours beneath it, and what may be said of it"
-    return legend + html_table(caption, ("Method", *columns.values()), rows, "echo-scorecard echo-sortable")
+    return told + html_table(caption, ("Method", *columns.values()), rows, "echo-scorecard echo-sortable")
 
 
 def claims_html(table: pd.DataFrame) -> str:
@@ -198,15 +202,15 @@ def claims_html(table: pd.DataFrame) -> str:
                       "echo-claims")
 
 
-def _cell(row: pd.Series) -> str:
-    first = "–" if np.isnan(row.published) else f"{row.published:.2f}"
+def _cell(row: pd.Series, decimals: int = 2) -> str:
+    first = "–" if np.isnan(row.published) else f"{row.published:.{decimals}f}"
     if np.isfinite(row.published_low):
-        first += f' <small>({row.published_low:.2f}–{row.published_high:.2f})</small>'
+        first += f' <small>({row.published_low:.{decimals}f}–{row.published_high:.{decimals}f})</small>'
     lines = [f'<span class="echo-published">{first}</span>']
     if np.isfinite(row.ours):
-        second = f"{row.ours:.2f}"
+        second = f"{row.ours:.{decimals}f}"
         if np.isfinite(row.low):
-            second += f' <small>({row.low:.2f}–{row.high:.2f})</small>'
+            second += f' <small>({row.low:.{decimals}f}–{row.high:.{decimals}f})</small>'
         lines.append(f'<span class="echo-ours">{second}</span>')
     lines.append(chip(row.status, row.why))
     return "".join(lines)

@@ -113,6 +113,12 @@ TARGETS = (
     Target("read a clip, one core", "store_read", "cpu", "clip", 50),
     Target("fine-tuning a narrow 3D U-Net, data to updated weights, on the processor", "train_step", "cpu", "train"),
     Target("phantom clip on one core", "phantom_speed", "cpu", "clip", None, "at most 4 s per clip of 175 frames"),
+    Target("PKEcho-Net's propagation beside unfold, the finest map of ten frames of 320 px, one thread", "propagation", "cpu",
+           "infer_320", 1),
+    Target("PKEcho-Net / ResNet-18 beside the same with unfold in it, ten frames of 320 px", "propagation", "cpu",
+           "pkecho_320", 1),
+    Target("SSCF's calibration by the shared matrix beside a kernel a sample, a window of 112 px", "propagation", "cpu",
+           "sscf_112", 1),
     Target("growth of memory while one command segments 500 clips", "segment_cohort", "cpu", "slope", None,
            "less than 2 MB per 100 clips"),
 )
@@ -142,8 +148,10 @@ class EngineRecord(_Strict):
 
 #: Generated parts of the page.
 PARTS = ("speed_targets.md", "speed_engines.md", "speed_growth.md", "speed_rows.md", "speed_machines.md")
-#: Benchmarks whose record of the CPU the page cannot do without, and which `make bench` runs.
+#: Benchmarks whose record of the CPU the page cannot do without.
 NEEDED = ("growth", "inference", "phantom_speed", "read_augment", "runtime_per_frame", "store_read", "train_step")
+#: Those that `make bench` runs.
+BENCHED = (*NEEDED, "propagation")
 
 
 def read_result(path: Path) -> Result:

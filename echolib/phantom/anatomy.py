@@ -38,13 +38,16 @@ class Heart:
     """Contours (the truth) and meshes (the echoes) of one clip.
 
     Attributes:
-        endocardium, epicardium: ``(T, POINTS, 2)`` cm, septal hinge over the apex to lateral hinge.
+        endocardium: ``(T, POINTS, 2)`` cm, septal hinge over the apex to lateral hinge: the line that a reader traces.
+        tissue: ``(T, POINTS, 2)`` cm, where the wall begins: ``rim`` further out, since the beam blurs its brightness inwards.
+        epicardium: ``(T, POINTS, 2)`` cm.
         atrium: ``(T, A, 2)`` cm, left atrium from septal to lateral hinge.
         long_axis: ``(T, 2, 2)`` cm, apex and mid-annulus.
         strips: all tissue.
     """
 
     endocardium: np.ndarray
+    tissue: np.ndarray
     epicardium: np.ndarray
     atrium: np.ndarray
     long_axis: np.ndarray
@@ -104,11 +107,11 @@ def build(p: ClipParameters, ventricle: Ventricle, line: Timeline) -> Heart:
     thickness = p.wall * (1.0 - 0.30 * np.exp(-0.5 * ((u - 0.5) / 0.06) ** 2)) * np.where(u < 0.5, 1.08, 1.0)
     wall = thicken(endo, np.abs(y), rest, thickness, np.abs(rest_y[0]))
     outward = _normals(endo)
-    epi = endo + wall[..., None] * outward
+    tissue, epi = endo + p.rim * outward, endo + np.maximum(wall, p.rim + 0.2)[..., None] * outward
     drift = line.offset                                          # what is far from the ventricle only drifts
     anchor = np.array([p.apex_shift, p.apex_depth]) + rest_length * axis
 
-    strips = [_wall(p, rng, endo, epi, u), *_inside(p, rng, endo, outward, u)]
+    strips = [_wall(p, rng, tissue, epi, u), *_inside(p, rng, endo, tissue, outward, u, c), *_hinges(p, tissue, epi, axis)]
     atrium, la_strips = _left_atrium(p, rng, line, endo, epi, base, anchor, drift, axis, side, ventricle.diameter)
     strips += la_strips
     if p.view == "4CH":
@@ -119,29 +122,80 @@ def build(p: ClipParameters, ventricle: Ventricle, line: Timeline) -> Heart:
         outline = np.concatenate([epi[:, ::3], la_outer[:, ::4]], axis=1)
     strips += _leaflets(p, line, endo[:, 0], endo[:, -1], apex, "mitral", p.valve, (0.68, 0.42))
     strips += _surroundings(p, rng, outline, axis)
-    return Heart(endo, epi, atrium, np.stack([apex, base], axis=1), tuple(strips))
+    return Heart(endo, tissue, epi, atrium, np.stack([apex, base], axis=1), tuple(strips))
 
 
-def _wall(p: ClipParameters, rng: np.random.Generator, endo: np.ndarray, epi: np.ndarray, u: np.ndarray) -> Strip:
-    """Left ventricular wall. Its echo falls where fibres run along the beam: the lateral wall, and often the apex."""
-    level = PchipInterpolator([0, .06, .2, .38, .5, .6, .75, .92, 1],
-                              [5, 2, 0.5, 0, p.apex, p.lateral * .8, p.lateral, p.lateral * .7, p.lateral * .3 + 3])(u)
-    level = level + _smooth_noise(rng, len(u), 15, 1.2 * p.texture)
-    layers = level[:, None] + np.array([1.0, 0.0, -0.5, 0.5, 2.0])
-    layers = layers + rng.normal(0.0, 0.6 * p.texture, layers.shape)
-    return _sheet("wall", endo, epi, layers, 5)
+def _sides(u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``(P,)`` weights of septum, apex and lateral wall along the endocardium; they add up to 1."""
+    septal, lateral = 1.0 / (1.0 + np.exp((u - 0.345) / 0.014)), 1.0 / (1.0 + np.exp(-(u - 0.60) / 0.02))
+    return septal, 1.0 - septal - lateral, lateral
 
 
-def _inside(p: ClipParameters, rng: np.random.Generator, endo: np.ndarray, outward: np.ndarray, u: np.ndarray) -> list[Strip]:
-    """Papillary muscle and trabeculae: bright, and yet part of the cavity by convention."""
+#: dB of the septum and of the other walls from the endocardium (0) to the epicardium (1): the septum is a thin bright line
+_ACROSS = np.linspace(0, 1, 9)
+_SEPTAL = PchipInterpolator([0, .12, .35, .55, .8, 1], [-3, 0, 1.0, -1.5, -10, -15])(_ACROSS)
+_RISING = PchipInterpolator([0, .35, .7, 1], [0, .25, .7, 1])(_ACROSS)
+
+
+def _wall(p: ClipParameters, rng: np.random.Generator, tissue: np.ndarray, epi: np.ndarray, u: np.ndarray) -> Strip:
+    """Left ventricular wall.
+
+    The septum lies across the beam's width as one bright line. The apex and the lateral wall are dim, more so towards the
+    endocardium, where fibres run along the beam; they brighten towards the epicardium. Streaks run along all of them.
+    """
+    septal, apical, lateral = _sides(u)
+    base = np.clip((u - 0.85) / 0.15, 0, 1) ** 2                              # the lateral wall is brighter at its hinge
+    level = (septal[:, None] * (p.septum + _SEPTAL) + apical[:, None] * (p.apex + p.apex_rise * _RISING)
+             + lateral[:, None] * (p.lateral + 6.0 * base[:, None] + p.lateral_rise * _RISING))
+    level = level - p.fibre * (1.0 - facing(tissue))[:, None] * (1.0 - _ACROSS) * (1.0 - septal)[:, None]
+    patches = 1.4 * septal + 0.55 * apical + 0.55 * lateral
+    level = level + (patches * _smooth_noise(rng, len(u), 19, p.texture))[:, None]
+    streaks = np.stack([_smooth_noise(rng, len(u), 31, 0.7 * p.texture) for _ in range(5)], axis=1)
+    streaks = PchipInterpolator(np.linspace(0, 1, 5), streaks, axis=1)(_ACROSS)
+    return _sheet("wall", tissue, epi, level + streaks * (1.0 - 0.35 * (lateral + apical))[:, None], len(_ACROSS))
+
+
+#: how far inside the endocardium trabeculae and haze are sampled, as shares of their depth, and how fast they fade
+_VEIL = np.array([0.0, 0.12, 0.3, 0.5, 0.75, 1.0])
+
+
+def _inside(p: ClipParameters, rng: np.random.Generator, endo: np.ndarray, tissue: np.ndarray, outward: np.ndarray, u: np.ndarray,
+            contraction: np.ndarray) -> list[Strip]:
+    """Papillary muscle, and the veil of trabeculae and side lobes before the apex and the lateral wall: bright, and yet part
+    of the cavity by convention."""
     place, height = p.papillary
     bump = height * np.exp(-0.5 * ((u - place) / 0.035) ** 2)
     span = np.abs(u - place) < 0.1
     muscle = _sheet("papillary", endo[:, span] - 0.35 * bump[span, None] * outward[:, span], endo[:, span] - bump[span, None]
-                    * outward[:, span], p.lateral * 0.5 - 2.0 + _smooth_noise(rng, int(span.sum()), 5, 2.0), 3)
-    fuzz = p.fuzz * (0.6 + 1.2 * np.exp(-0.5 * ((u - 0.52) / 0.16) ** 2)) * np.abs(1 + _smooth_noise(rng, len(u), 21, 0.5))
-    level = np.where(u < 0.5, -11.0, p.lateral - 8.0) + rng.normal(0, 4.0, len(u))
-    return [muscle, _sheet("trabeculae", endo, endo - fuzz[:, None] * outward, level)]
+                    * outward[:, span], p.lateral + 2.0 + _smooth_noise(rng, int(span.sum()), 5, 2.0), 3)
+    septal, apical, lateral = _sides(u)
+    reach = p.fuzz * (0.12 * septal + 1.6 * apical + lateral) * np.clip(1 + _smooth_noise(rng, len(u), 15, 0.25), 0.5, 1.6)
+    # at most to about the middle of the cavity
+    half = 0.5 * np.linalg.norm(endo[:, ::-1] - endo, axis=-1).min(axis=0)
+    reach = np.minimum(reach, 0.9 * np.hypot(half, 0.9))
+    start = septal * (p.septum - 12.0) + apical * (p.apex - p.veil_apex) + lateral * (p.lateral - p.veil_lateral)
+    start = start + _smooth_noise(rng, len(u), 13, 0.5 * p.texture)
+    level = start[:, None] - p.veil_fall * _VEIL ** 1.5 * (1 + 1.5 * septal - 0.6 * apical)[:, None]
+    reach = reach * (1.0 + contraction[:, None] * (0.25 * lateral - 0.30 * apical))     # the apex leaves it less room at ES
+    points = endo[:, :, None] - (reach[..., None] * _VEIL)[..., None] * outward[:, :, None]
+    points[:, :, 0] = tissue
+    return [muscle, Strip("veil", points, level, density=0.5)]
+
+
+def _hinges(p: ClipParameters, tissue: np.ndarray, epi: np.ndarray, axis: np.ndarray) -> list[Strip]:
+    """The fibrous annulus where the leaflets hang: bright, a few millimetres."""
+    strips = []
+    for name, end in (("septal hinge", 0), ("lateral hinge", -1)):
+        away = epi[:, end] - tissue[:, end]
+        away = away / np.linalg.norm(away, axis=-1, keepdims=True)
+        a = np.stack([tissue[:, end] - 0.22 * axis, tissue[:, end] + 0.12 * axis], axis=1)
+        strips.append(_sheet(name, a, a + 0.30 * away[:, None], np.array([p.annulus - 3.0, p.annulus])))
+    return strips
+
+
+def _gaps(rng: np.random.Generator, points: int, knots: int, sd: float) -> np.ndarray:
+    """dB, never above 0: where a thin wall is lost."""
+    return -np.abs(_smooth_noise(rng, points, knots, sd))
 
 
 def _left_atrium(p: ClipParameters, rng: np.random.Generator, line: Timeline, endo: np.ndarray, epi: np.ndarray, base: np.ndarray,
@@ -164,7 +218,7 @@ def _left_atrium(p: ClipParameters, rng: np.random.Generator, line: Timeline, en
     wall = _curve(knots, 65)
     outward = -_normals(wall)
     v = np.linspace(0, 1, 65)
-    level = p.la_wall + 12.0 * (facing(wall) - 0.6) + _smooth_noise(rng, 65, 17, 1.3 * p.texture)
+    level = p.la_wall + 12.0 * (facing(wall) - 0.6) + _smooth_noise(rng, 65, 17, 1.3 * p.texture) + _gaps(rng, 65, 11, p.gaps)
     level = np.where(np.abs(v - 0.16) < 0.05, level - 9.0, level)             # the fossa ovalis drops out
     thick = (0.22 + 0.08 * np.sin(np.pi * v)) * np.clip(1.0 + _smooth_noise(rng, 65, 15, 0.35), 0.4, 2.0)
     strips = [_sheet("left atrial wall", wall, wall + thick[:, None] * outward, level)]
@@ -193,7 +247,7 @@ def _right_heart(p: ClipParameters, rng: np.random.Generator, line: Timeline, ep
                       top + 0.75 * chord - 0.50 * (1 - 0.35 * c) * side, lateral], axis=1)
     free = _curve(knots, 41)                                     # runs apex to base: outside is to the left
     outward = -_normals(free)
-    level = p.rv_wall + 5.0 * (facing(free) - 0.3) + _smooth_noise(rng, 41, 11, 1.3 * p.texture)
+    level = p.rv_wall + 5.0 * (facing(free) - 0.3) + _smooth_noise(rng, 41, 11, 1.3 * p.texture) + _gaps(rng, 41, 9, 1.3 * p.gaps)
     strips = [_sheet("right ventricular wall", free, free + 0.38 * outward, level)]
     septal = atrium[:, 4:25:4] - 0.24 * side                     # interatrial septum, right face
     down = np.array([0.25 * axis[0], 1.0])
@@ -206,6 +260,7 @@ def _right_heart(p: ClipParameters, rng: np.random.Generator, line: Timeline, ep
     out = _normals(wall)
     v = np.linspace(0, 1, 57)
     level = p.la_wall - 4.0 + 12.0 * (facing(wall) - 0.55) + _smooth_noise(rng, 57, 15, 1.3 * p.texture)
+    level = level + _gaps(rng, 57, 11, p.gaps)
     keep = v > 0.45
     strips.append(_sheet("right atrial wall", wall[:, keep], wall[:, keep] + 0.2 * out[:, keep], level[keep]))
     strips += _leaflets(p, line, lateral, crux, top, "tricuspid", p.valve - 5.0, (0.55, 0.5))
@@ -261,16 +316,21 @@ def _surroundings(p: ClipParameters, rng: np.random.Generator, outline: np.ndarr
     above = np.clip(-ray[:, 1], 0, 1)
     fluid = p.effusion * (1.0 - 0.8 * below[:, None] ** 2) * ray
     inner = rim + fluid
-    bright = p.pericardium - 13.0 + 15.0 * square ** 2 * (0.35 + 0.65 * below) + _smooth_noise(rng, count + 1, 25, 3.0)
+    bright = (p.pericardium - 13.0 + 11.0 * square ** 2 * (0.35 + 0.65 * below) + p.pericardium_apex * above
+              + _smooth_noise(rng, count + 1, 25, 3.0))
+    right = np.clip(ray[:, 0], 0, 1)
+    bright = bright + 5.0 * right * (1.0 - below)
     bright[-1] = bright[0]
-    sac = _sheet("pericardium", inner, inner + (0.12 + 0.14 * below[:, None]) * ray, bright)
+    thick = 0.12 + 0.14 * below + 0.25 * right * (1.0 - below) + 0.012 * max(p.pericardium_apex, 0.0) * above
+    sac = _sheet("pericardium", inner, inner + thick[:, None] * ray, bright)
     distance = np.array([0.15, 0.6, 1.3, 2.5, 4.5, 8.0])
     still = inner.mean(axis=0, keepdims=True)
     follow = np.array([1.0, 0.6, 0.25, 0.08, 0.0, 0.0])[None, None, :, None]
     points = inner[:, :, None] * follow + still[:, :, None] * (1 - follow) + distance[None, None, :, None] * ray[None, :, None]
     # the mediastinum behind the atria echoes for a centimetre or two, lung and ribs at the sides fall off at once
     fall = np.array([2.0, 0.0, -4.0, -10.0, -20.0, -32.0])
-    level = p.background + 11.0 * below[:, None] ** 2 + (8.0 - 0.5 * fall) * above[:, None] ** 2 + fall
+    level = (p.background + 9.0 * below[:, None] ** 2 + 4.0 * (right * (1.0 - below))[:, None]
+             + (5.0 - 0.5 * fall) * above[:, None] ** 2 + fall)
     noise = np.stack([_smooth_noise(rng, count + 1, 17, 1.2 * p.texture + 2.5) for _ in distance], axis=1)
     level = level + noise
     level[-1] = level[0]

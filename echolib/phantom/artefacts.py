@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
+from echolib.phantom.exact import rounded
 from echolib.phantom.presets import ClipParameters
 from echolib.phantom.ultrasound import PolarGrid
 
@@ -41,7 +42,8 @@ def haze(p: ClipParameters, grid: PolarGrid, times: np.ndarray, density: float) 
     phase = turn[0] + 0.8 * np.sin(2 * np.pi * rate * times[:, None] + turn[1])
     size = np.sqrt(np.array([0.55, 0.15, 0.15, 0.15])) * (1.0 + 0.3 * np.sin(2 * np.pi * 0.7 * rate * times[:, None] + turn[2]))
     coefficients = np.stack([size * np.cos(phase), size * np.sin(phase)], axis=-1)
-    return Haze(fields.astype(np.float32), coefficients.astype(np.float32))
+    # 14 and 7 bits: their products add up exactly in a float32
+    return Haze(rounded(np.clip(fields, -15, 15), 10).astype(np.float32), rounded(coefficients, 6).astype(np.float32))
 
 
 def _patches(rng: np.random.Generator, grid: PolarGrid, sd: float) -> np.ndarray:
@@ -108,7 +110,7 @@ def dropouts(p: ClipParameters, wall: np.ndarray) -> list[Dropout]:
         length = int(rng.integers(4, 15))
         first = int(rng.integers(-length + 2, frames - 1))
         first, stop = max(first, 0), min(first + length, frames)
-        share = rng.choice([rng.uniform(0.02, 0.45), rng.uniform(0.45, 0.98)], p=[0.3, 0.7])
+        share = rng.choice([rng.uniform(0.02, 0.45), rng.uniform(0.45, 0.98)], p=[0.28, 0.72])
         where = min(int(share * wall.shape[1]), wall.shape[1] - 1)
         point = wall[first:stop, where]
         centre = np.stack([np.hypot(point[:, 0], point[:, 1]), np.arctan2(point[:, 0], point[:, 1])], axis=1)
@@ -122,7 +124,7 @@ def dropouts(p: ClipParameters, wall: np.ndarray) -> list[Dropout]:
 
 def tissue_gain(grid: PolarGrid, start: int, stop: int, shaded: list[Shadow], lost: list[Dropout],
                 steady: torch.Tensor) -> torch.Tensor:
-    """Factor ``(stop - start, R, A)`` on the echoes of frames ``start <= t < stop``, before haze and noise come in.
+    """Change ``(stop - start or 1, R, A)`` in dB of the echoes of frames ``start <= t < stop``, before haze and noise come in.
 
     Args:
         grid: the polar grid.
@@ -130,27 +132,25 @@ def tissue_gain(grid: PolarGrid, start: int, stop: int, shaded: list[Shadow], lo
         shaded, lost: what takes echoes away.
         steady: ``(R, A)`` dB that stay, from :func:`gain`.
     """
-    device = steady.device
     events = [event for event in lost if event.first < stop and event.stop > start]
-    out = steady.expand(stop - start, -1, -1)
-    if shaded or events:
-        out = out.clone()
-    r = torch.as_tensor(grid.range_cm, dtype=torch.float32, device=device)
-    angle = torch.as_tensor(grid.angle_rad, dtype=torch.float32, device=device)
+    if not shaded and not events:
+        return steady[None]
+    out = steady.expand(stop - start, -1, -1).clone()
+
+    def put(values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(rounded(values, 16), dtype=torch.float32, device=steady.device)
+
     for shadow in shaded:
-        centre = torch.as_tensor(shadow.angle[start:stop], dtype=torch.float32, device=device)
-        across = torch.exp(-(((angle - centre[:, None]) / (shadow.width / 2)) ** 4))
-        deep = torch.clamp((r - shadow.start) / 0.8, 0, 1)
-        out += shadow.depth * across[:, None, :] * deep[:, None]
+        across = shadow.depth * np.exp(-(((grid.angle_rad - shadow.angle[start:stop, None]) / (shadow.width / 2)) ** 4))
+        deep = np.clip((grid.range_cm - shadow.start) / 0.8, 0, 1)
+        out += put(across)[:, None, :] * put(deep)[:, None]
     for event in events:
         for frame in range(max(event.first, start), min(event.stop, stop)):
             k = frame - event.first
-            dr = ((r - float(event.centre[k, 0])) / event.radius[0]) ** 4
-            da = ((angle - float(event.centre[k, 1])) / event.radius[1]) ** 4
-            out[frame - start] += float(event.depth * event.along[k]) * torch.exp(-dr)[:, None] * torch.exp(-da)
-    if shaded or events:
-        return torch.exp(out * (np.log(10) / 20))
-    return torch.exp(steady * (np.log(10) / 20))[None]
+            deep = event.depth * event.along[k] * np.exp(-(((grid.range_cm - event.centre[k, 0]) / event.radius[0]) ** 4))
+            across = np.exp(-(((grid.angle_rad - event.centre[k, 1]) / event.radius[1]) ** 4))
+            out[frame - start] += put(deep)[:, None] * put(across)
+    return out
 
 
 def marks(p: ClipParameters, frames: np.ndarray) -> None:

@@ -11,26 +11,18 @@ import torch
 
 from echolib.phantom import artefacts, truth
 from echolib.phantom.anatomy import Heart, build
+from echolib.phantom.exact import FIELD_BITS, Display, Gains, Normals, rounded
 from echolib.phantom.motion import Timeline
 from echolib.phantom.presets import ClipParameters
 from echolib.phantom.scan_conversion import ScanConverter
-from echolib.phantom.ultrasound import (
-    PER_CELL,
-    PointSpread,
-    PolarGrid,
-    Scatterers,
-    Splatter,
-    blur,
-    compress,
-    intensity_db,
-    seed_mesh,
-)
+from echolib.phantom.ultrasound import PER_CELL, Blur, PointSpread, PolarGrid, Scatterers, Splatter, power, seed_mesh
 from echolib.phantom.ventricle import solve
 
 #: the grid goes on a little beyond the displayed sector, so that its edges are not dimmer than they should be
 EDGE = np.deg2rad(3.0)
 RANGES, ANGLES = 320, 144
-NEAR_CM = 3.0
+#: near the probe the beam is wider
+NEAR_CM, NEAR_WIDER = 3.0, 1.8
 
 
 @dataclass(frozen=True)
@@ -40,7 +32,9 @@ class SimulatedClip:
     Attributes:
         frames: ``(T, H, W)`` uint8 B-mode frames.
         labels: ``(T, H, W)`` uint8: 0 background, 1 LV cavity, 2 myocardium, 3 left atrium.
-        volumes_ml: ``(T,)`` analytic 3-D LV volume, mL.
+        volumes_ml: ``(T,)`` analytic 3-D LV volume inside the line that a reader traces, mL.
+        tissue_volumes_ml: ``(T,)`` the same inside the anatomical boundary, where the wall begins.
+        tissue: ``(T, P, 2)`` float32 px, that boundary (x, y), septal hinge over the apex to lateral hinge.
         disk_volumes_ml: ``(T,)`` method-of-disks volume of the rendered LV label, mL.
         phase: ``(T,)`` position in the heart beat, in [0, 1), 0 = end-diastole.
         fps: frames per second.
@@ -54,6 +48,8 @@ class SimulatedClip:
     frames: np.ndarray
     labels: np.ndarray
     volumes_ml: np.ndarray
+    tissue_volumes_ml: np.ndarray
+    tissue: np.ndarray
     disk_volumes_ml: np.ndarray
     phase: np.ndarray
     fps: float
@@ -86,16 +82,24 @@ def simulate(parameters: ClipParameters, *, device: str = "cpu", batch: int = 4)
     tip = (p.tip[0] * p.width, p.tip[1] * p.height)
     sector = truth.in_sector(p.height, p.width, tip, p.radius * p.height, p.half_angle)
     labels[(labels > truth.CAVITY) & ~sector] = truth.BACKGROUND
-    volumes = ventricle.volume(ventricle.segments(line), line.contraction)
+    segments = ventricle.segments(line)
+    volumes = ventricle.volume(segments, line.contraction)
+    outside = ventricle.volume(segments, line.contraction, rim=p.rim)
     axis = to_px(heart.long_axis)
     spacing_mm = 10.0 * p.spacing
     disks = np.array([truth.disk_volume(mask == truth.CAVITY, a, spacing_mm) for mask, a in zip(labels, axis, strict=True)])
+    # three decimals: the last bits of what numpy sums and interpolates differ between processors
+    volumes, outside, disks, axis, tissue = (x.round(3) for x in (volumes, outside, disks, axis, to_px(heart.tissue)))
     shown = line.copies
-    frames, labels, volumes, disks, axis = (x[shown] for x in (frames, labels, volumes, disks, axis))
+    frames, labels, volumes, outside, tissue, disks, axis = (
+        x[shown] for x in (frames, labels, volumes, outside, tissue, disks, axis))
     ed, es = _traced(p, line, volumes)
     edv, esv = float(volumes[ed]), float(volumes[es])
-    return SimulatedClip(frames, labels, volumes, disks, line.phase[shown], p.fps, spacing_mm, 100.0 * (edv - esv) / edv,
-                         edv, esv, ed, es, axis, p.knobs())
+    return SimulatedClip(frames=frames, labels=labels, volumes_ml=volumes, tissue_volumes_ml=outside,
+                         tissue=tissue.astype(np.float32),
+                         disk_volumes_ml=disks, phase=line.phase[shown].round(6), fps=p.fps, spacing_mm=spacing_mm,
+                         ef=100.0 * (edv - esv) / edv, edv=edv, esv=esv, ed_frame=ed, es_frame=es, long_axis=axis,
+                         knobs=p.knobs())
 
 
 def _to_pixels(p: ClipParameters):
@@ -152,8 +156,8 @@ def image(p: ClipParameters, heart: Heart, line: Timeline, device: str, batch: i
     scatterers, nodes = scatter(p, heart, grid)
     splat = Splatter(scatterers, nodes, grid, p.frequency_mhz, device)
     psf = PointSpread(p.axial_mm, p.lateral_deg, p.side_lobe_db, p.side_lobe_width)
-    axial, far, near = psf.axial(grid, device), psf.lateral(grid, device), psf.lateral(grid, device, 1.8)
-    blend = torch.as_tensor(np.clip(1 - grid.range_cm / NEAR_CM, 0, 1), dtype=torch.float32, device=device)[:, None]
+    blur = Blur(psf, grid, np.clip(1 - grid.range_cm / NEAR_CM, 0, 1), NEAR_WIDER, device)
+    display, gains = Display(p.black, p.dynamic_range, p.s_curve, p.gamma, device), Gains(device)
     supersample = max(1, round(4 * 112 / p.height))
     to_screen = ScanConverter(grid, p.height, p.width, (p.tip[0] * p.width, p.tip[1] * p.height), p.radius * p.height,
                               p.half_angle, supersample, device)
@@ -162,36 +166,36 @@ def image(p: ClipParameters, heart: Heart, line: Timeline, device: str, batch: i
     turned = torch.stack([fields, torch.stack([-fields[:, 1], fields[:, 0]], dim=1)], dim=1)        # x 1 and x j: (K, 2, 2, R, A)
     turned = turned.reshape(-1, 2 * grid.ranges * grid.angles)
     coefficients = torch.as_tensor(haze.coefficients, device=device).reshape(p.frames, -1)
-    steady = torch.as_tensor(artefacts.gain(p, grid), dtype=torch.float32, device=device)
+    steady = torch.as_tensor(rounded(artefacts.gain(p, grid), 8), dtype=torch.float32, device=device)
     shaded = artefacts.shadows(p, line.times)
     lost = artefacts.dropouts(p, 0.5 * (heart.endocardium + heart.epicardium))
     step = _gain_step(p)
     noise_level = p.noise + p.noise_slope * (grid.range_cm / p.depth - 0.5)
-    noise_scale = torch.as_tensor(10 ** (noise_level / 20) / np.sqrt(2), dtype=torch.float32, device=device)[:, None]
-    blood_scale = 10 ** (p.blood / 20) / 2.0                       # two frames' worth of two parts
-    generator = torch.Generator(device).manual_seed(int(np.random.default_rng([*p.seed, 42]).integers(2 ** 62)))
+    noise_scale = torch.as_tensor(rounded(10 ** (noise_level / 20) / np.sqrt(2), 20), dtype=torch.float32, device=device)[:, None]
+    blood_scale = rounded(10 ** (p.blood / 20) / 2.0, 20)          # two frames' worth of two parts
+    persistence = rounded(p.persistence, 8)
+    normals = Normals(int(np.random.default_rng([*p.seed, 42]).integers(2 ** 62)), device)
     shape = (2, grid.ranges, grid.angles)
-    last_blood = torch.randn(1, *shape, generator=generator, device=device)
+    last_blood = normals(1, *shape)
     shown, before = [], None
     for start in range(0, p.frames, batch):
         stop = min(start + batch, p.frames)
         field = splat(start, stop)
-        # per frame, so that the batch size does not change the numbers drawn
-        draws = torch.stack([torch.randn(2, *shape, generator=generator, device=device) for _ in range(start, stop)])
+        draws = normals(stop - start, 2, *shape)
         blood = torch.cat([last_blood, draws[:, 0]])
         last_blood = blood[-1:]
-        field.add_(blood[1:], alpha=blood_scale).add_(blood[:-1], alpha=blood_scale)
-        field *= artefacts.tissue_gain(grid, start, stop, shaded, lost, steady)[:, None]
+        field.add_((blood[1:] + blood[:-1]).mul_(blood_scale))
+        field *= gains(artefacts.tissue_gain(grid, start, stop, shaded, lost, steady))[:, None]
         field += (coefficients[start:stop] @ turned).view(stop - start, *shape)
-        field = blur(field, near, far, blend)
-        field += draws[:, 1] * noise_scale
-        db = intensity_db(axial @ field)
+        field = blur.lateral(rounded(field, FIELD_BITS).double())
+        field += rounded(draws[:, 1] * noise_scale, FIELD_BITS)
+        echo = power(blur.axial(field))
         if step is not None:
-            db[max(step - start, 0):] += p.gain_step
-        level = compress(db, p.black, p.dynamic_range, p.s_curve, p.gamma)
+            echo[max(step - start, 0):] *= rounded(10 ** (p.gain_step / 10), 16)
+        level = display(echo)
         for k in range(stop - start):                              # the scanner's persistence
             if before is not None:
-                level[k].lerp_(before, p.persistence)
+                level[k].mul_(1.0 - persistence).add_(before * persistence)
             before = level[k]
         before = before.clone()
         shown.append(to_screen(level).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy())

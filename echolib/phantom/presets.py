@@ -7,7 +7,7 @@ beyond them, for weights that must work on real clips; four presets are the chal
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -87,17 +87,28 @@ class ClipParameters:
     noise_slope: float               # dB from probe to full depth
     depth_gain: tuple[float, ...]    # 5 gain errors, probe to full depth
     angle_gain: tuple[float, ...]    # 5 gain errors, left to right
-    # tissue levels relative to the septum
-    lateral: float
+    # tissue levels; 0 dB lies near the middle of the display
+    rim: float                       # cm between the line that a reader traces and the wall
+    septum: float
+    lateral: float                   # at the endocardium
+    lateral_rise: float              # from there to the epicardium
     apex: float
+    apex_rise: float
+    fibre: float                     # lost at the endocardium where the wall runs along the beam
+    annulus: float                   # of the hinges
+    gaps: float                      # sd of what thin walls lose
     texture: float                   # sd of the patchiness of tissue
     blood: float
     valve: float
     pericardium: float
+    pericardium_apex: float          # dB above the apex, added to that
     rv_wall: float
     la_wall: float
     background: float
-    fuzz: float                      # thickness of the trabeculated layer inside the endocardium
+    fuzz: float                      # cm that trabeculae and side lobes reach into the cavity
+    veil_apex: float                 # dB that they lie below the apex's wall, and below the lateral wall
+    veil_lateral: float
+    veil_fall: float                 # dB that they lose over their reach
     # artefacts
     haze: float
     near_clutter: float
@@ -191,7 +202,17 @@ def draw(preset: str, seed: int | Sequence[int], *, frames: int | None = None, l
     seed = tuple(int(s) for s in np.atleast_1d(seed))
     parameters = _patient(seed, frames, layout, view, quality, first, size, wide=preset == "wide")
     rng = np.random.default_rng([*seed, 77])
-    return _PRESET_CHANGES.get(preset, lambda p, r: p)(replace(parameters, preset=preset), rng)
+    return _repeatable(_PRESET_CHANGES.get(preset, lambda p, r: p)(replace(parameters, preset=preset), rng))
+
+
+def _repeatable(p: ClipParameters) -> ClipParameters:
+    """Six digits of every number: what logarithms and powers leave in the last bits differs between processors."""
+    def six(value: object) -> object:
+        if isinstance(value, tuple):
+            return tuple(six(v) for v in value)
+        return float(f"{value:.6g}") if isinstance(value, float) else value
+
+    return ClipParameters(**{field.name: six(getattr(p, field.name)) for field in fields(p)})
 
 
 def _patient(seed: tuple[int, ...], frames: int | None, layout: str, view: str, quality: str | None, first: str | None,
@@ -199,6 +220,8 @@ def _patient(seed: tuple[int, ...], frames: int | None, layout: str, view: str, 
     """The matched distributions. The heart has its own stream, so that both views show the same patient."""
     heart = np.random.default_rng([*seed, 1])
     scan = np.random.default_rng([*seed, 2, view == "2CH"])
+    faults = np.random.default_rng([*seed, 6])
+    repeated, lost = (int(faults.random() < 0.1) * int(faults.integers(1, 4)) for _ in range(2))
     drawn_frames, fps = draw_timing(heart)
     drawn_first = "ES" if heart.random() < 0.15 else "ED"
     drawn_quality = str(heart.choice(list(QUALITIES), p=np.array(list(QUALITIES.values())) / 450.0))
@@ -212,7 +235,7 @@ def _patient(seed: tuple[int, ...], frames: int | None, layout: str, view: str, 
     else:
         first, quality, frames = "", "", frames or drawn_frames
         fps = min(fps, (frames - 1) / (1.05 * 0.44 * 60.0 / RATE_RANGE[1]))   # room for one systole at the fastest rate
-        needed = 60.0 * 1.04 * fps / (frames - 1)     # one full beat inside, where the rates allow it
+        needed = 60.0 * 1.04 * fps / (frames - 1 - repeated)     # one full beat inside, where the rates allow it
         if rate < needed:
             rate = min(needed + abs(heart.normal(0.0, 4.0)), RATE_RANGE[1])
     ef = draw_ef(heart)
@@ -260,21 +283,27 @@ def _patient(seed: tuple[int, ...], frames: int | None, layout: str, view: str, 
         tip=tip, radius=radius, half_angle=half_angle,
         frequency_mhz=scan.uniform(1.7, 3.4), axial_mm=scan.uniform(0.6, 1.4), lateral_deg=1.5 + 1.7 * scan.beta(1.2, 1.9),
         side_lobe_db=scan.uniform(-35.0, -25.0), side_lobe_width=scan.uniform(4.0, 6.0), persistence=scan.uniform(0.2, 0.5),
-        dynamic_range=contrast, black=-contrast * scan.uniform(0.49, 0.59), s_curve=scan.uniform(0.75, 1.0),
+        dynamic_range=contrast, black=-contrast * scan.uniform(0.5, 0.6), s_curve=scan.uniform(0.75, 1.0),
         gamma=1.0 if scan.random() < 0.6 else scan.uniform(0.85, 1.15),
-        noise=scan.uniform(-42.0, -32.0) + 8.0 * poor, noise_slope=scan.uniform(4.0, 12.0),
-        depth_gain=tuple(scan.normal(0.0, 3.0, 5)), angle_gain=tuple(scan.normal(0.0, 2.2, 5)),
-        lateral=-scan.uniform(3.0, 9.0) - 2.0 * poor, apex=-scan.uniform(0.0, 6.0), texture=scan.uniform(2.5, 4.5),
-        blood=-scan.uniform(34.0, 41.0), valve=scan.uniform(6.0, 12.0), pericardium=scan.uniform(11.0, 19.0),
-        rv_wall=-scan.uniform(0.0, 8.0), la_wall=scan.uniform(0.0, 5.0), background=-scan.uniform(7.0, 17.0),
-        fuzz=scan.uniform(0.05, 0.2),
-        haze=-scan.uniform(28.0, 38.0) + 9.0 * poor, near_clutter=scan.uniform(-12.0, 2.0),
+        noise=scan.uniform(-42.0, -30.0) + 8.0 * poor, noise_slope=scan.uniform(4.0, 12.0),
+        depth_gain=tuple(scan.normal(0.0, 3.4, 5)), angle_gain=tuple(scan.normal(0.0, 2.6, 5)),
+        rim=depth / 107.0 * scan.uniform(0.6, 1.1), septum=scan.uniform(0.3, 4.8),
+        lateral=-scan.uniform(6.0, 11.4), lateral_rise=scan.uniform(3.0, 8.0), apex=-scan.uniform(10.5, 15.5),
+        apex_rise=scan.uniform(0.0, 4.0), fibre=scan.uniform(0.5, 3.5), annulus=scan.uniform(6.0, 13.0),
+        gaps=scan.uniform(5.0, 14.0),
+        texture=scan.uniform(2.5, 4.5),
+        blood=-scan.uniform(34.0, 41.0), valve=scan.uniform(-2.0, 7.0), pericardium=scan.uniform(11.0, 19.0),
+        pericardium_apex=-scan.uniform(10.0, 18.0),
+        rv_wall=-scan.uniform(0.0, 8.0), la_wall=scan.uniform(-5.0, 1.0), background=-scan.uniform(4.0, 14.0),
+        fuzz=scan.uniform(0.8, 1.6), veil_apex=scan.uniform(-3.0, 2.0), veil_lateral=scan.uniform(4.0, 10.0),
+        veil_fall=scan.uniform(6.0, 14.0),
+        haze=-scan.uniform(24.0, 35.0) + 9.0 * poor, near_clutter=scan.uniform(-12.0, 2.0),
         reverberation=scan.uniform(-25.0, -8.0) if scan.random() < 0.4 else -60.0,
-        dropouts=scan.uniform(0.5, 2.5) + 2.0 * poor, dropout_depth=-scan.uniform(14.0, 30.0),
-        shadows=int(scan.choice([0, 1, 2], p=[0.5, 0.35, 0.15])), shadow_depth=-scan.uniform(8.0, 25.0),
+        dropouts=scan.uniform(1.3, 4.0) + 2.0 * poor, dropout_depth=-scan.uniform(14.0, 30.0),
+        shadows=int(scan.choice([0, 1, 2], p=[0.4, 0.4, 0.2])), shadow_depth=-scan.uniform(8.0, 25.0),
         gain_step=scan.choice([-1.0, 1.0]) * scan.uniform(2.0, 5.0) if scan.random() < 0.05 else 0.0,
-        repeated=int(scan.random() < 0.1) * int(scan.integers(1, 4)), lost=int(scan.random() < 0.1) * int(scan.integers(1, 4)),
-        marker=bool(scan.random() < 0.35), ruler=bool(scan.random() < 0.25), drift_px=scan.uniform(0.5, 3.0),
+        repeated=repeated, lost=lost, marker=bool(scan.random() < 0.35), ruler=bool(scan.random() < 0.25),
+        drift_px=scan.uniform(0.5, 3.0),
         respiration=scan.uniform(0.0, 0.2), respiration_hz=scan.uniform(0.2, 0.3))
     if half_cycle:
         parameters = replace(parameters, repeated=0, lost=0, gain_step=0.0, marker=False, ruler=False,
@@ -293,7 +322,7 @@ def _widest_angle(tilt: float, apex: np.ndarray, length: float, diameter: float)
 
 def _widen(p: ClipParameters, rng: np.random.Generator) -> ClipParameters:
     """Everything far beyond the data sets: what a network has seen vary, it learns to ignore."""
-    contrast, half_angle = rng.uniform(40.0, 70.0), rng.uniform(0.55, 0.85)
+    contrast, half_angle = rng.uniform(32.0, 68.0), rng.uniform(0.55, 0.85)
     length = p.depth * 0.5
     for _ in range(100):
         tilt, ratio = np.deg2rad(rng.normal(12.0, 12.0)), _truncated(rng, 1.66, 0.2, 1.3, 2.1)
@@ -303,21 +332,25 @@ def _widen(p: ClipParameters, rng: np.random.Generator) -> ClipParameters:
     return replace(
         p, length_over_diameter=ratio, annulus_tilt=tilt + np.deg2rad(rng.normal(4.0, 6.0)),
         profile_wobble=tuple(rng.normal(0.0, (0.10, 0.07, 0.05, 0.05))),
-        bend=rng.normal(0.02, 0.06), axis_tilt=tilt, wall=rng.uniform(0.5, 1.5),
+        bend=rng.normal(0.02, 0.06), axis_tilt=tilt, wall=rng.uniform(0.35, 1.8),
         papillary=(rng.uniform(0.65, 0.85), rng.uniform(0.1, 1.1)), rv_width=rng.uniform(0.45, 1.2),
         la_width=rng.uniform(0.7, 1.35), la_depth=rng.uniform(0.6, 1.5), ra_width=rng.uniform(0.5, 1.2),
         foreshortening=rng.uniform(0.0, 0.2) if rng.random() < 0.25 else 0.0,
         effusion=rng.uniform(0.3, 1.2) if rng.random() < 0.1 else 0.0,
         radius=p.radius * rng.uniform(0.82, 1.15), tip=(p.tip[0] + rng.uniform(-0.1, 0.1), p.tip[1] + rng.uniform(-0.05, 0.12)),
         half_angle=half_angle, apex_depth=apex[1], apex_shift=apex[0],
-        axial_mm=rng.uniform(0.5, 2.0), lateral_deg=rng.uniform(1.2, 4.5), persistence=rng.uniform(0.0, 0.7),
-        dynamic_range=contrast, black=-contrast * rng.uniform(0.38, 0.72), s_curve=rng.uniform(0.0, 1.0),
+        axial_mm=rng.uniform(0.35, 1.9), lateral_deg=rng.uniform(0.9, 4.2), persistence=rng.uniform(0.0, 0.6),
+        dynamic_range=contrast, black=-contrast * rng.uniform(0.30, 0.70), s_curve=rng.uniform(0.0, 1.0),
         gamma=rng.uniform(0.6, 1.6),
-        noise=-rng.uniform(18.0, 45.0), depth_gain=tuple(rng.normal(0.0, 5.0, 5)), angle_gain=tuple(rng.normal(0.0, 4.0, 5)),
-        lateral=-rng.uniform(0.0, 14.0), apex=-rng.uniform(-3.0, 12.0), texture=rng.uniform(0.5, 5.0),
-        blood=-rng.uniform(20.0, 45.0), valve=rng.uniform(-2.0, 16.0), pericardium=rng.uniform(3.0, 24.0),
-        rv_wall=-rng.uniform(-2.0, 12.0), la_wall=rng.uniform(-6.0, 8.0), background=-rng.uniform(0.0, 25.0),
-        fuzz=rng.uniform(0.0, 0.45), haze=-rng.uniform(12.0, 38.0), near_clutter=rng.uniform(-20.0, 8.0),
+        noise=-rng.uniform(13.0, 52.0), depth_gain=tuple(rng.normal(0.0, 5.0, 5)), angle_gain=tuple(rng.normal(0.0, 4.0, 5)),
+        rim=p.depth / 107.0 * rng.uniform(0.4, 1.4), septum=rng.uniform(-3.0, 19.0), lateral=-rng.uniform(0.0, 18.0),
+        lateral_rise=rng.uniform(-2.0, 14.0), apex=-rng.uniform(-4.0, 24.0), apex_rise=rng.uniform(-3.0, 19.0),
+        fibre=rng.uniform(0.0, 6.0), annulus=rng.uniform(0.0, 18.0), gaps=rng.uniform(0.0, 14.0), texture=rng.uniform(1.0, 6.0),
+        blood=-rng.uniform(22.0, 50.0), valve=rng.uniform(-2.0, 16.0), pericardium=rng.uniform(3.0, 28.0),
+        pericardium_apex=rng.uniform(-14.0, 34.0),
+        rv_wall=-rng.uniform(-2.0, 12.0), la_wall=rng.uniform(-6.0, 8.0), background=-rng.uniform(-20.0, 28.0),
+        fuzz=rng.uniform(0.1, 2.2), veil_apex=rng.uniform(-3.0, 16.0), veil_lateral=rng.uniform(2.0, 20.0),
+        veil_fall=rng.uniform(2.0, 20.0), haze=-rng.uniform(14.0, 54.0), near_clutter=rng.uniform(-20.0, 8.0),
         reverberation=rng.uniform(-20.0, -2.0) if rng.random() < 0.5 else -60.0, dropouts=rng.uniform(0.0, 6.0),
         dropout_depth=-rng.uniform(8.0, 40.0), shadows=int(rng.integers(0, 4)), shadow_depth=-rng.uniform(8.0, 40.0),
         marker=bool(rng.random() < 0.5), ruler=bool(rng.random() < 0.4), drift_px=rng.uniform(0.0, 4.0),
@@ -331,7 +364,7 @@ def _foreshortened(p: ClipParameters, rng: np.random.Generator) -> ClipParameter
 def _poor_quality(p: ClipParameters, rng: np.random.Generator) -> ClipParameters:
     return replace(p, noise=-rng.uniform(20.0, 26.0), haze=-rng.uniform(11.0, 16.0), dropouts=rng.uniform(4.0, 8.0),
                    dropout_depth=-rng.uniform(20.0, 40.0), shadows=int(rng.integers(1, 4)), shadow_depth=-rng.uniform(15.0, 40.0),
-                   lateral=-rng.uniform(9.0, 14.0), apex=-rng.uniform(5.0, 10.0), near_clutter=rng.uniform(0.0, 8.0),
+                   lateral=-rng.uniform(12.0, 18.0), apex=-rng.uniform(9.0, 15.0), near_clutter=rng.uniform(0.0, 8.0),
                    reverberation=rng.uniform(-12.0, -3.0))
 
 

@@ -6,9 +6,11 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch.nn import functional
 
-from echolib.phantom.ultrasound import PolarGrid, csr_matrix
+from echolib.phantom.exact import rounded
+from echolib.phantom.ultrasound import PolarGrid
 
 
 class ScanConverter:
@@ -34,7 +36,7 @@ class ScanConverter:
         framing = (grid.ranges, grid.angles, grid.half_angle, height, width, tip, radius, half_angle, supersample)
         self.sparse = torch.device(device).type == "cpu" if sparse is None else sparse
         if self.sparse:
-            self.matrix = csr_matrix(*_matrix(*framing), (height * width, grid.ranges * grid.angles)).to(device)
+            self.matrix = _matrix(*framing)
         else:
             place, inside = _samples(*framing)
             # grid_sample wants (column, row) in [-1, 1] between the centres of the outermost cells
@@ -46,7 +48,8 @@ class ScanConverter:
         """``(F, R, A)`` to ``(F, height, width)``."""
         frames = polar.shape[0]
         if self.sparse:
-            return (self.matrix @ polar.reshape(frames, -1).T.contiguous()).T.reshape(frames, *self.shape)
+            columns = np.ascontiguousarray(polar.reshape(frames, -1).numpy().T)
+            return torch.from_numpy(self.matrix @ columns).T.reshape(frames, *self.shape)
         fine = functional.grid_sample(polar[None], self.place, mode="bilinear", padding_mode="border", align_corners=True)
         return functional.avg_pool2d(fine * self.inside, self.supersample)[0]
 
@@ -66,8 +69,8 @@ def _samples(ranges: int, angles: int, grid_half_angle: float, height: int, widt
 
 @lru_cache(maxsize=4)
 def _matrix(ranges: int, angles: int, grid_half_angle: float, height: int, width: int, tip: tuple[float, float], radius: float,
-            half_angle: float, supersample: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """CSR parts of the scan conversion. Depends on the framing only, which the clips of a cohort share."""
+            half_angle: float, supersample: int) -> csr_matrix:
+    """The scan conversion as a sparse matrix. Depends on the framing only, which the clips of a cohort share."""
     place, inside = _samples(ranges, angles, grid_half_angle, height, width, tip, radius, half_angle, supersample)
     row, column = np.nonzero(inside)
     pixel = (row // supersample) * width + column // supersample
@@ -76,8 +79,9 @@ def _matrix(ranges: int, angles: int, grid_half_angle: float, height: int, width
     s, t = place[:, 0] - i, place[:, 1] - j
     cell = i * angles + j
     cells = np.concatenate([cell, cell + angles, cell + 1, cell + angles + 1])
-    weights = np.concatenate([(1 - s) * (1 - t), s * (1 - t), (1 - s) * t, s * t]) / supersample ** 2
+    weights = rounded(np.concatenate([(1 - s) * (1 - t), s * (1 - t), (1 - s) * t, s * t]) / supersample ** 2, 20)
     key, where = np.unique(np.tile(pixel, 4) * (ranges * angles) + cells, return_inverse=True)
     rows, columns = np.divmod(key, ranges * angles)
     pointer = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=height * width))])
-    return pointer, columns, np.bincount(where, weights).astype(np.float32)
+    values = np.bincount(where, weights).astype(np.float32)
+    return csr_matrix((values, columns, pointer), (height * width, ranges * angles))

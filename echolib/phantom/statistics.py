@@ -17,7 +17,7 @@ from echolib.phantom import truth
 from echolib.phantom.clip import ANGLES, EDGE, RANGES, SimulatedClip, one_thread, simulate
 from echolib.phantom.motion import AREA_CURVE
 from echolib.phantom.presets import draw, draw_ef, draw_timing
-from echolib.phantom.ultrasound import PER_CELL, PointSpread, PolarGrid, Splatter, intensity_db, seed_mesh
+from echolib.phantom.ultrasound import PER_CELL, PointSpread, PolarGrid, Splatter, power, seed_mesh
 from echolib.phantom.ventricle import DISKS_ED, DISKS_ES
 
 #: EchoNet-Dynamic: mean and sd of EF (%), frames, and fps; share of clips at exactly 50 fps
@@ -46,10 +46,9 @@ def uniform_speckle(axial_mm: float, lateral_deg: float, *, frequency_mhz: float
     scatterers = seed_mesh(nodes, np.zeros((2, 2)), 0, per_cell / psf.cell(grid), rng, (RANGES, ANGLES))
     with one_thread():
         field = Splatter(scatterers, nodes.reshape(1, 4, 2), grid, frequency_mhz, "cpu")(0, 1)
-        field = psf.axial(grid, "cpu") @ (field @ psf.lateral(grid, "cpu").T)
-        field = field[:, :, 20:-20, 16:-16]
-        db = intensity_db(field)[0].double().numpy()
-    envelope = 10 ** (db / 20)
+        field = psf.axial(grid, "cpu") @ (field.double() @ psf.lateral(grid, "cpu").T)
+    envelope = power(field[:, :, 20:-20, 16:-16])[0].sqrt().numpy()
+    db = 20 * np.log10(envelope)
     return Speckle(float(envelope.mean() / envelope.std()), float(db.std()),
                    np.rad2deg(_width(envelope, 1) * grid.angle_step), 10 * _width(envelope, 0) * grid.range_step)
 

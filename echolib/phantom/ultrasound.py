@@ -6,16 +6,20 @@ function, constant in angle, gives the radio-frequency envelope's complex form; 
 scatterers share a resolution cell.
 
 Everything here is torch, works on any device and takes frames in batches. Sums over scatterers are made in integers, so
-the order in which they are added does not matter: the same seed gives the same bytes however many threads add.
+the order in which they are added does not matter, and the rest keeps to the rules of ``exact``: the same seed gives the same
+bytes on every processor, however many threads add.
 """
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
+from torch.nn import functional
+
+from echolib.phantom.exact import FIELD_BITS, KERNEL_BITS, Turns, rounded
 
 SPEED_OF_SOUND = 154_000.0      # cm / s
 #: scatterers per resolution cell (product of the amplitude FWHMs); 20 give an envelope SNR near 1.83, the limit being 1.91
@@ -24,6 +28,7 @@ _FIXED = 256                    # fixed-point steps per unit amplitude
 _WEIGHT_BITS = 6
 _WEIGHT = 1 << _WEIGHT_BITS     # and per unit of a bilinear weight, one axis
 _HALF_WORD = 2 ** 31
+_NODE_BITS = 10                 # nodes sit on multiples of 2^-10 of a grid cell
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,12 @@ class PointSpread:
         return (self.axial_mm / 10 / grid.range_step) * (np.deg2rad(self.lateral_deg) / grid.angle_step)
 
     def axial(self, grid: PolarGrid, device: str) -> torch.Tensor:
-        """``(ranges, ranges)`` matrix of the axial blur."""
+        """``(ranges, ranges)`` matrix of the axial blur, float64."""
         gap = np.subtract.outer(grid.range_cm, grid.range_cm)
         return _unit_energy(_gauss(gap, _less_splat(self.axial_mm / 10, grid.range_step)), device)
 
     def lateral(self, grid: PolarGrid, device: str, wider: float = 1.0) -> torch.Tensor:
-        """``(angles, angles)`` matrix of the lateral blur, side lobes included."""
+        """``(angles, angles)`` matrix of the lateral blur, side lobes included, float64."""
         gap = np.subtract.outer(grid.angle_rad, grid.angle_rad)
         width = _less_splat(np.deg2rad(self.lateral_deg), grid.angle_step) * wider
         lobes = 10 ** (self.side_lobe_db / 20) * _gauss(gap, width * self.side_lobe_width)
@@ -96,9 +101,9 @@ def _less_splat(fwhm: float, step: float) -> float:
 
 
 def _unit_energy(matrix: np.ndarray, device: str) -> torch.Tensor:
-    """Scaled so that white noise of unit power keeps unit power in the middle of the grid."""
+    """Scaled so that white noise of unit power keeps it in the middle of the grid; few enough bits to multiply exactly."""
     matrix = matrix / np.sqrt((matrix[len(matrix) // 2] ** 2).sum())
-    return torch.as_tensor(matrix, dtype=torch.float32, device=device)
+    return torch.as_tensor(rounded(matrix, KERNEL_BITS), dtype=torch.float64, device=device)
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def seed_mesh(index: np.ndarray, level: np.ndarray, first_node: int, density: fl
     corner = np.stack([i * columns + j, (i + 1) * columns + j, (i + 1) * columns + j + 1, i * columns + j + 1], axis=1)
     weight = np.stack([(1 - s) * (1 - t), s * (1 - t), s * t, (1 - s) * t], axis=1)
     db = (level.ravel()[corner] * weight).sum(1)
-    amplitude = rng.standard_normal(count) * 10 ** (db / 20) / np.sqrt(density)
+    amplitude = rounded(rng.standard_normal(count) * 10 ** (db / 20) / np.sqrt(density), 12)
     seen = db >= floor
     return Scatterers(corner[seen] + first_node, weight[seen].astype(np.float32), amplitude[seen].astype(np.float32))
 
@@ -160,24 +165,18 @@ class Interpolation:
         self.matrix = None
         if self.corner.device.type == "cpu":            # the sparse product is faster here; on a GPU its order is not fixed
             order = np.argsort(scatterers.corner, axis=1)
-            self.matrix = csr_matrix(np.arange(0, 4 * len(order) + 1, 4), np.take_along_axis(scatterers.corner, order, 1).ravel(),
-                                     np.take_along_axis(scatterers.weight, order, 1).ravel(), (len(order), node_count))
+            columns = np.take_along_axis(scatterers.corner, order, 1).ravel().astype(np.int32)
+            values = np.take_along_axis(scatterers.weight, order, 1).ravel()
+            starts = np.arange(0, columns.size + 1, 4, dtype=np.int32)
+            self.matrix = csr_matrix((values, columns, starts), (len(order), node_count))
 
     def __call__(self, values: torch.Tensor) -> torch.Tensor:
         if self.matrix is not None:
-            return self.matrix @ values
+            return torch.from_numpy(self.matrix @ values.numpy())
         out = values[self.corner[:, 0]] * self.weight[:, :1]
         for k in range(1, 4):
             out += values[self.corner[:, k]] * self.weight[:, k:k + 1]
         return out
-
-
-def csr_matrix(pointer: np.ndarray, columns: np.ndarray, values: np.ndarray, size: tuple[int, int]) -> torch.Tensor:
-    """A sparse matrix in rows; torch's remark that these are in beta is of no use to whoever simulates a clip."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        return torch.sparse_csr_tensor(torch.from_numpy(pointer), torch.from_numpy(columns), torch.from_numpy(values), size=size,
-                                       check_invariants=False)
 
 
 class Splatter:
@@ -194,18 +193,20 @@ class Splatter:
     def __init__(self, scatterers: Scatterers, nodes: np.ndarray, grid: PolarGrid, frequency_mhz: float, device: str) -> None:
         self.grid, self.device = grid, device
         self.weights = Interpolation(scatterers, nodes.shape[1], device)
-        self.nodes = torch.as_tensor(nodes.astype(np.float32)).to(device).permute(1, 2, 0).contiguous()     # (nodes, 2, T)
+        steps = rounded(nodes, _NODE_BITS).astype(np.float32)
+        self.nodes = torch.as_tensor(steps).to(device).permute(1, 2, 0).contiguous()                        # (nodes, 2, T)
+        self.waves = Turns(device)
         self.amplitude = torch.as_tensor(scatterers.amplitude, device=device).clamp(-40, 40)[:, None] * _FIXED
-        self.turn = 4 * np.pi * frequency_mhz * 1e6 / SPEED_OF_SOUND * grid.range_step                     # rad per range step
+        self.turn = rounded(2e6 * frequency_mhz / SPEED_OF_SOUND * grid.range_step, 20)                   # turns per range step
 
     def __call__(self, start: int, stop: int) -> torch.Tensor:
         """Frames ``start <= t < stop``: ``(stop - start, 2, ranges, angles)`` float32, real and imaginary part."""
         frames, rows, columns = stop - start, self.grid.ranges + 2, self.grid.angles + 2
         place = self.weights(self.nodes[:, :, start:stop].reshape(self.nodes.shape[0], -1))
         r, a = place[:, :frames], place[:, frames:]
-        phase = r * -self.turn
+        cosine, sine = self.waves(r * -self.turn)
         # fixed point, both parts in one 64-bit word: half as many scattered additions, and exact in any order
-        word = (torch.cos(phase).mul_(self.amplitude).long() << 32).add_(torch.sin(phase).mul_(self.amplitude).long())
+        word = (cosine.mul_(self.amplitude).long() << 32).add_(sine.mul_(self.amplitude).long())
         # one cell of padding collects what falls outside the grid
         r, a = (r + 1.0).clamp_(0.0, rows - 1.0), (a + 1.0).clamp_(0.0, columns - 1.0)
         row, column = r.floor(), a.floor()
@@ -226,27 +227,52 @@ class Splatter:
         return torch.stack([real, imaginary], dim=1).float().mul_(1.0 / (_FIXED * _WEIGHT * _WEIGHT))
 
 
-def blur(field: torch.Tensor, near: torch.Tensor, far: torch.Tensor, blend: torch.Tensor) -> torch.Tensor:
-    """Lateral blur ``(..., R, A)``, wider near the probe: ``blend (R, 1)`` is the share of the near kernel."""
-    near_rows = int((blend[:, 0] > 0).sum())
-    out = field @ far.T
-    if near_rows:
-        share = blend[:near_rows]
-        out[..., :near_rows, :] = (1 - share) * out[..., :near_rows, :] + share * (field[..., :near_rows, :] @ near.T)
-    return out
+class Blur:
+    """Lateral and axial blur of ``(F, 2, R, A)`` fields, float64 and exact: no partial sum is rounded.
 
-
-def intensity_db(field: torch.Tensor) -> torch.Tensor:
-    """``(F, 2, R, A)`` real and imaginary part to dB ``(F, R, A)``; nothing is below -100 dB."""
-    return torch.log(field.square().sum(1).clamp_(min=1e-10)).mul_(10.0 / np.log(10.0))
-
-
-def compress(db: torch.Tensor, black: float, dynamic_range: float, s_curve: float, gamma: float) -> torch.Tensor:
-    """dB to display levels 0-255: ``black`` and below is 0, ``black + dynamic_range`` and above 255.
-
-    The S-curve is x - s sin(2 pi x) / (2 pi): monotonic for s <= 1, it leaves 0, 1/2 and 1 where they are.
+    Args:
+        psf: the point spread function.
+        grid: the polar grid.
+        near: ``(R,)`` share of the wider kernel that holds near the probe, 0 beyond.
+        wider: how much wider that is.
+        device: torch device.
     """
-    level = ((db - black) / dynamic_range).clamp_(0.0, 1.0)
-    if s_curve:
-        level = level - torch.sin(level * (2 * np.pi)) * (s_curve / (2 * np.pi))
-    return (level if gamma == 1.0 else level.pow_(gamma)).mul_(255.0)
+
+    _ROWS = 32
+
+    def __init__(self, psf: PointSpread, grid: PolarGrid, near: np.ndarray, wider: float, device: str) -> None:
+        self.far, self.near = psf.lateral(grid, device).T, psf.lateral(grid, device, wider).T
+        self.near_rows = int((near > 0).sum())
+        self.share = torch.as_tensor(rounded(near[:self.near_rows], 8), dtype=torch.float64, device=device)[:, None]
+        # the axial kernel is short: a band of the matrix, applied to blocks of rows
+        full = psf.axial(grid, device)
+        middle = grid.ranges // 2
+        self.reach = max(int((full[middle] != 0).sum()) // 2, 1)
+        self.ranges = grid.ranges
+        rows = min(self._ROWS, grid.ranges)
+        lag = np.subtract.outer(np.arange(rows + 2 * self.reach) - self.reach, np.arange(rows)).T
+        band = full[middle].cpu().numpy()
+        at = np.clip(middle + lag, 0, grid.ranges - 1)
+        self.band = torch.as_tensor(np.where(np.abs(lag) <= self.reach, band[at], 0.0), device=device)
+
+    def lateral(self, field: torch.Tensor) -> torch.Tensor:
+        """Along the angles. ``field`` holds multiples of 2^-12; so does the result."""
+        out = field @ self.far
+        if self.near_rows:
+            nearest = field[..., :self.near_rows, :] @ self.near
+            out[..., :self.near_rows, :] = (1.0 - self.share) * out[..., :self.near_rows, :] + self.share * nearest
+        return rounded(out, FIELD_BITS)
+
+    def axial(self, field: torch.Tensor) -> torch.Tensor:
+        """Along the ranges."""
+        rows, width = self.band.shape
+        blocks = -(-self.ranges // rows)
+        padded = functional.pad(field, (0, 0, self.reach, self.reach + blocks * rows - self.ranges))
+        stacked = padded.unfold(-2, width, rows).transpose(-1, -2)                 # (F, 2, blocks, width, A)
+        out = self.band @ stacked
+        return out.reshape(*field.shape[:-2], blocks * rows, field.shape[-1])[..., :self.ranges, :]
+
+
+def power(field: torch.Tensor) -> torch.Tensor:
+    """``(F, 2, R, A)`` real and imaginary part to echo power ``(F, R, A)``."""
+    return (field[:, 0] * field[:, 0]).add_(field[:, 1] * field[:, 1])

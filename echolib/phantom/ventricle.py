@@ -96,10 +96,21 @@ class Ventricle:
         cut = 1.0 - self.p.foreshortening if imaged else 1.0
         return self.length * cut * (1.0 - self.length_loss * contraction)
 
-    def volume(self, contraction: np.ndarray, mean_contraction: np.ndarray) -> np.ndarray:
-        """True 3-D volume ``(T,)`` in mL: circular disks on the chords of the uncut shape (method of disks, to the limit)."""
-        y = self.half_widths(contraction, imaged=False)
-        return disks_volume(self.s, y, self.lengths(mean_contraction, imaged=False))
+    def volume(self, contraction: np.ndarray, mean_contraction: np.ndarray, rim: float = 0.0) -> np.ndarray:
+        """True 3-D volume ``(T,)`` in mL: circular disks on the chords of the uncut shape (method of disks, to the limit).
+
+        ``rim`` cm beyond the endocardial line gives the volume inside the anatomical boundary.
+        """
+        y, length = self.half_widths(contraction, imaged=False), self.lengths(mean_contraction, imaged=False)
+        s = self.s
+        if rim:
+            line = np.stack([s * length[:, None], y], axis=-1)
+            tangent = np.gradient(line, axis=1)
+            tangent /= np.linalg.norm(tangent, axis=-1, keepdims=True)
+            # septal hinge over the apex to lateral hinge: outside is on the left of the way, against (s, y)'s handedness
+            line = line + rim * np.stack([-tangent[..., 1], tangent[..., 0]], axis=-1)
+            s, y = line[..., 0] / length[:, None], line[..., 1]
+        return disks_volume(s, y, length)
 
     def segments(self, line: Timeline) -> np.ndarray:
         """Contraction ``(T, POINTS)`` of every segment: dyssynchrony delays the lateral wall against the septum."""
@@ -108,13 +119,14 @@ class Ventricle:
 
 
 def disks_volume(s: np.ndarray, y: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Volume in mL of disks on the chords of contours ``y (T, POINTS)`` over ``s``, closed by the line between their ends."""
+    """Volume in mL of disks on the chords of contours ``y (T, POINTS)`` over ``s``, of the same shape or ``(POINTS,)``,
+    closed by the line between their ends; ``length (T,)`` cm is the long axis."""
     middle = POINTS // 2
-    left_s, right_s = s[middle::-1], s[middle:]
-    low, high = sorted((left_s[-1], right_s[-1]))
-    levels = np.linspace(0.0, high, 240)
     volumes = np.empty(len(y))
-    for frame, row in enumerate(y):
+    for frame, (place, row) in enumerate(zip(np.broadcast_to(s, y.shape), y, strict=True)):
+        left_s, right_s = np.maximum.accumulate(place[middle::-1]), np.maximum.accumulate(place[middle:])
+        low, high = sorted((left_s[-1], right_s[-1]))
+        levels = np.linspace(left_s[0], high, 240)
         left = np.interp(levels, left_s, row[middle::-1])
         right = np.interp(levels, right_s, row[middle:])
         if high > low:                                   # past the nearer hinge the chord ends on the hinge line

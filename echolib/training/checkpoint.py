@@ -8,7 +8,9 @@ The log is appended to and cut back to the checkpoint on resume, so a killed run
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -63,12 +65,17 @@ class State:
 class RunDirectory:
     """Files of one run.
 
+    Args:
+        path: its directory.
+        spec: the run.
+        more: names of columns of the log beside :data:`COLUMNS`.
+
     Raises:
         TrainingError: the directory belongs to another specification, or one of its files is damaged.
     """
 
-    def __init__(self, path: Path, spec: RunSpec) -> None:
-        self.path, self.spec = Path(path), spec
+    def __init__(self, path: Path, spec: RunSpec, more: Sequence[str] = ()) -> None:
+        self.path, self.spec, self.columns = Path(path), spec, (*COLUMNS, *more)
         self.weights, self.log = self.path / "weights.safetensors", self.path / "log.csv"
         self.checkpoint, self._outcome = self.path / "checkpoint.pt", self.path / "outcome.json"
 
@@ -143,10 +150,12 @@ class RunDirectory:
             return "there is no checkpoint yet"
         return f"the last good checkpoint is {self.path.name}/checkpoint.pt"
 
-    def row(self, epoch: int, step: int, loss: float, lr: float, seconds: float, validation: float | None) -> str:
-        """One line of the log; ``epoch`` and ``step`` from 1."""
+    def row(self, epoch: int, step: int, loss: float, lr: float, seconds: float, validation: float | None,
+            more: Sequence[float] = ()) -> str:
+        """One line of the log; ``epoch`` and ``step`` from 1; ``more`` is NaN where a value was not measured."""
         score = "" if validation is None else f"{validation:.8f}"
-        return f"{epoch},{step},{loss:.9g},{lr:.6g},{seconds:.3f},{score}\n"
+        rest = "".join("," if math.isnan(value) else f",{value:.6g}" for value in more)
+        return f"{epoch},{step},{loss:.9g},{lr:.6g},{seconds:.3f},{score}{rest}\n"
 
     def _cut_log(self, rows: int) -> None:
         lines = self.log.read_text(encoding="utf-8").splitlines(keepends=True) if self.log.is_file() else []
@@ -154,7 +163,7 @@ class RunDirectory:
         if len(kept) < rows or any(not line.endswith("\n") for line in kept):
             raise TrainingError(f"{self.path.name}/log.csv holds {max(len(lines) - 1, 0)} steps, the checkpoint {rows}; "
                                 "delete that directory to start over")
-        write_atomic(self.log, "".join([",".join(COLUMNS) + "\n", *kept]))
+        write_atomic(self.log, "".join([",".join(self.columns) + "\n", *kept]))
 
     def _foreign(self, file: str) -> TrainingError:
         return TrainingError(f"{self.path.name}/{file} belongs to another run than {self.spec.key}; delete that directory")

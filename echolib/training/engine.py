@@ -89,7 +89,7 @@ def fit(recipe: Recipe, run_dir: str | Path, *, progress: bool = True, device: s
             network's batch normalisation, no memory, or a directory of another run.
         KeyboardInterrupt, SystemExit: after SIGINT or SIGTERM, once the step is done and a checkpoint written.
     """
-    spec, directory = recipe.spec, RunDirectory(Path(run_dir), recipe.spec)
+    spec, directory = recipe.spec, RunDirectory(Path(run_dir), recipe.spec, recipe.columns)
     done = directory.outcome()
     if done is not None:
         return done
@@ -100,7 +100,8 @@ def fit(recipe: Recipe, run_dir: str | Path, *, progress: bool = True, device: s
     place = resolve_device(device)
     with deterministic(place, strict=spec.engine == "plain" or place.type == "cpu"), StopSignal() as stop:
         run = _Run(recipe, batches, directory, place, share)
-        shown = RunProgress(spec.label, spec.train.epochs * batches.steps, run.state.steps, spec.train.epochs, progress)
+        shown = RunProgress(spec.label, spec.train.epochs * batches.steps, run.state.steps, spec.train.epochs, progress,
+                            recipe.score)
         with shown:
             if run.news:
                 shown.say(run.news)
@@ -122,6 +123,7 @@ class _Pending:
     loss: Tensor
     studies: list[str]
     rate: float
+    notes: Tensor | None
 
 
 class _Run:
@@ -173,7 +175,8 @@ class _Run:
                     for batch in epoch:
                         rate = learning_rate(self.spec.train.optimiser, state.epoch, state.steps, self.total)
                         loss = self._step(batch, rate)
-                        self.pending.append(_Pending(state.epoch + 1, state.step + 1, loss, batch.studies, rate))
+                        self.pending.append(_Pending(state.epoch + 1, state.step + 1, loss, batch.studies, rate,
+                                                     self.recipe.notes()))
                         state.step, state.steps = state.step + 1, state.steps + 1
                         stop.received = self.share.largest(stop.received or 0, self.device) or None  # all leave at the same step
                         last, score, now = state.step == self.batches.steps, None, time.monotonic()
@@ -183,9 +186,9 @@ class _Run:
                             score = self._end_epoch()
                         now = time.monotonic()
                         state.seconds, began = state.seconds + now - began, now
-                        for one, value in losses:
+                        for one, value, notes in losses:
                             row = self.directory.row(one.epoch, one.step, value, one.rate, state.seconds,
-                                                     score if one.step == self.batches.steps else None)
+                                                     score if one.step == self.batches.steps else None, notes)
                             log.write(row)
                             shown.step(one.epoch, value, score, last and one.step == self.batches.steps)
                         budget -= 1
@@ -201,15 +204,17 @@ class _Run:
                             return False
         return True
 
-    def _losses(self) -> list[tuple[_Pending, float]]:
-        """The losses of the steps since the last look, read back in one go.
+    def _losses(self) -> list[tuple[_Pending, float, list[float]]]:
+        """The losses of the steps since the last look, and what the log shows beside them, read back in one go.
 
         Raises:
             TrainingError: one is not finite; the first such step is named.
         """
-        found = list(zip(self.pending, torch.stack([one.loss for one in self.pending]).tolist(), strict=True))
+        noted = [one.notes for one in self.pending if one.notes is not None]
+        notes = torch.stack(noted).tolist() if noted else [[]] * len(self.pending)
+        found = list(zip(self.pending, torch.stack([one.loss for one in self.pending]).tolist(), notes, strict=True))
         self.pending = []
-        for one, value in found:
+        for one, value, _ in found:
             if not math.isfinite(value):
                 raise TrainingError(f"{self.spec.label}: epoch {one.epoch}, step {one.step}: the loss is {value}; studies of the "
                                     f"batch: {', '.join(one.studies)}; {self.directory.last_good()}")

@@ -4,6 +4,9 @@ None of it changes what is computed, only how sums are ordered and rounded. On t
 UniFormer and ViT are laid out channels-last, where their convolutions are faster (``benchmarks/train_step.py`` measures the
 whole step). Other networks of 2-D convolutions stay channels-first there: in torch 2.15 the backward pass of a strided 1x1
 convolution with fewer than 16 channels in that layout writes outside its memory, and narrow ResNets have such convolutions.
+With bfloat16 on a CPU, a 3-D convolution over fewer frames than its kernel is long stays in float32: there the gradient of its
+weights, as torch 2.15 computes it on processors with AVX512-BF16, holds memory that nobody wrote. The lowest level of a 3D U-Net
+on 32 frames has 2 of them under a kernel of 3.
 Nothing is compiled on the CPU. On a GPU the network is compiled: without it, normalisation and activation are passes over
 memory of their own. ``ECHOLIB_COMPILE=0`` switches that off.
 """
@@ -58,6 +61,8 @@ class Fast:
         self.channels_last = fast and (device.type == "cuda" or spec.model.name in _ON_THE_CPU)
         if self.channels_last:
             lay_out(model)
+        if device.type == "cpu" and spec.precision == "bf16-mixed":
+            spare_short_clips(model)
         reason = why_not_compiled(device) if fast else "engine plain"
         self._compile = reason is None
         self.how = (f"{'channels-last' if self.channels_last else 'channels-first'}, "
@@ -71,6 +76,24 @@ class Fast:
     def laid_out(self, clip: Tensor) -> Tensor:
         """``clip (B, 3, F, H, W)`` in the layout of the weights."""
         return clip.contiguous(memory_format=torch.channels_last_3d) if self.channels_last else clip
+
+
+class _Conv3d(nn.Conv3d):
+    """A 3-D convolution in float32 where the clip is shorter than the kernel, see the head of this module."""
+
+    def forward(self, clip: Tensor) -> Tensor:
+        """``(B, C, F, H, W)`` as :class:`torch.nn.Conv3d`."""
+        if clip.shape[2] >= self.kernel_size[0]:
+            return super().forward(clip)
+        with torch.autocast(clip.device.type, enabled=False):
+            return super().forward(clip.float())
+
+
+def spare_short_clips(model: nn.Module) -> None:
+    """Let the 3-D convolutions of a network leave bfloat16 where it is wrong, in place."""
+    for module in model.modules():
+        if type(module) is nn.Conv3d:
+            module.__class__ = _Conv3d  # not a wrapper: copies of the network keep their own weights
 
 
 def lay_out(model: nn.Module) -> None:

@@ -6,7 +6,7 @@ backwards. Studies whose two frames lie too close together are an error, or are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,7 +65,6 @@ def traced_pairs(store: ClipStore, split: str, *, leave_out: bool = False) -> li
     return found
 
 
-@torch.no_grad()
 def phase_predictions(model: nn.Module, store: ClipStore, frames: int, split: str, batch: int = 8,
                       device: str | torch.device = "auto", *, leave_out: bool = False) -> Iterator[Prediction]:
     """Predict the ED and the ES frame of every study of a split from one clip, whose ends they are (logit above 0: ventricle).
@@ -79,18 +78,34 @@ def phase_predictions(model: nn.Module, store: ClipStore, frames: int, split: st
         device: where the clips go.
         leave_out: see :func:`traced_pairs`, which says what is raised.
     """
-    pairs, device, was_training = traced_pairs(store, split, leave_out=leave_out), resolve_device(device), model.training
+    for one, _, logits in phase_logits(model, store, traced_pairs(store, split, leave_out=leave_out), frames, batch, device):
+        for phase, frame, found in zip(("ED", "ES"), (one.ed, one.es), logits[[0, -1]], strict=True):
+            yield Prediction(one.study, frame, phase, found > 0, store.mask(one.study, frame))
+
+
+@torch.no_grad()
+def phase_logits(model: nn.Module, store: ClipStore, pairs: Sequence[Pair], frames: int, batch: int = 8,
+                 device: str | torch.device = "auto") -> Iterator[tuple[Pair, np.ndarray, np.ndarray]]:
+    """The clips of some studies from ED to ES: (pair, frame numbers ``(F,)``, logits ``(F, H, W)`` float32), in order.
+
+    Args:
+        model: a segmenter on ``device``; put into evaluation mode while the iterator runs, restored after.
+        store: the frames.
+        pairs: which studies.
+        frames: F.
+        batch: clips per pass.
+        device: where the clips go.
+    """
+    device, was_training = resolve_device(device), model.training
     model.eval()
     try:
         for first in range(0, len(pairs), batch):
             part = pairs[first:first + batch]
-            clips = np.stack([store.clip(one.study, phase_indices(one.ed, one.es, frames)) for one in part])
+            indices = [phase_indices(one.ed, one.es, frames) for one in part]
+            clips = np.stack([store.clip(one.study, which) for one, which in zip(part, indices, strict=True)])
             with SingleClip():
                 logits = model(normalise(to_float(torch.from_numpy(clips).to(device))))
-            predicted = (logits[:, 0][:, [0, -1]] > 0).cpu().numpy()                # (B, 2, H, W)
-            for one, masks in zip(part, predicted, strict=True):
-                for phase, frame, mask in zip(("ED", "ES"), (one.ed, one.es), masks, strict=True):
-                    yield Prediction(one.study, frame, phase, mask, store.mask(one.study, frame))
+            yield from zip(part, indices, logits[:, 0].float().cpu().numpy(), strict=True)
     finally:
         model.train(was_training)
 

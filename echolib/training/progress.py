@@ -20,10 +20,12 @@ class RunProgress:
         done: steps already done (resume).
         epochs: epochs of the whole run.
         shown: False keeps silent.
+        score: what a validation gives, in a word.
     """
 
-    def __init__(self, label: str, total: int, done: int, epochs: int, shown: bool = True) -> None:
-        self.label, self.total, self.done, self.epochs, self.shown = label, total, done, epochs, shown
+    def __init__(self, label: str, total: int, done: int, epochs: int, shown: bool = True,
+                 score: str = "Dice") -> None:
+        self.label, self.total, self.done, self.epochs, self.shown, self.score = label, total, done, epochs, shown, score
         self._console = Console(stderr=True)
         self._live = shown and (self._console.is_terminal or self._console.is_jupyter)
         self._began, self._first, self._said = time.monotonic(), done, time.monotonic()
@@ -49,7 +51,8 @@ class RunProgress:
     def step(self, epoch: int, loss: float, validation: float | None, last: bool) -> None:
         """One step is done. ``epoch`` counts from 1; ``last``: it ended the epoch."""
         self.done += 1
-        news = f"epoch {epoch}/{self.epochs}  loss {loss:.4g}" + (f"  Dice {validation:.4f}" if validation is not None else "")
+        told = f"  {self.score} {validation:.4f}" if validation is not None else ""
+        news = f"epoch {epoch}/{self.epochs}  loss {loss:.4g}{told}"
         if self._live:
             self._bar.update(self._task, advance=1, news=news)
         elif last or time.monotonic() - self._said > _EVERY:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from echolib.config.specs import RecipeOptions, RunSpec
+from echolib.data.frame_masks import FrameMasks
 from echolib.data.store import ClipStore
 from echolib.errors import TrainingError, WeightsError
 from echolib.models.registry import build
@@ -71,6 +72,8 @@ class Recipe(ABC):
         visits: clips of each training study in an epoch, for estimates of cost: its traced frames, or one.
         sums: the loss is a sum over the batch, not a mean.
         pools: the loss looks at all clips of the batch at once.
+        score: what :meth:`validate` gives, in a word.
+        columns: names of what :meth:`notes` gives, for the log.
 
     Raises:
         TrainingError: the specification is of another recipe, or names other runs than were given.
@@ -82,6 +85,8 @@ class Recipe(ABC):
     known: ClassVar[dict[str, type[Recipe]]] = {}
     sums: bool = False
     pools: bool = False
+    score: ClassVar[str] = "Dice"
+    columns: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -131,6 +136,16 @@ class Recipe(ABC):
     @abstractmethod
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """The scalar to minimise. ``network`` shares its weights with the one that :meth:`network` gave."""
+
+    def notes(self) -> Tensor | None:
+        """What the log shows of the step whose loss was computed last, beside the loss: ``(k,)``, a value for each of
+        :attr:`columns`, NaN where it was not measured. Where several processes train, the first one's."""
+        return None
+
+    def beside(self) -> FrameMasks | None:
+        """The masks that the network takes as a further channel of its clips; None: it takes the frames alone."""
+        named = [name for name, role in self.options.roles.items() if role.channel and name in self.parents]
+        return FrameMasks.open(self.parents[named[0]].product, self.store) if named else None
 
     def place(self, device: torch.device) -> None:
         """Bring what the recipe holds beside the network (a teacher, say) to the device."""

@@ -70,7 +70,7 @@ def test_a_job_that_fails_stops_its_page_and_no_other(tmp_path, fault, words):
     (root / "fault-run-b").write_text(fault)
     status, said = finish(root)
     assert status != 0
-    error = said.partition("jobs of the batch did not end well:")[2]
+    error = said.partition("of the batch did not end well:")[2]
     line = next(line for line in error.splitlines() if line.startswith("  run-b "))
     assert words in line and "[pages: two]" in line and "logs/run-b.log" in line
     assert "page two: it lacks run-b" in error and "run-a1 (" not in error

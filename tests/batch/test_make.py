@@ -79,7 +79,7 @@ def test_both_pages_are_made_and_not_made_again(root, capsys):
 
 def test_a_failed_run_stops_its_page_and_no_other(root, monkeypatch, capsys):
     tried = fails(monkeypatch, "nnunet2d")
-    with pytest.raises(IncompleteBook, match="1 pages of the book were not made:\n  page two: nnunet2d .* loss is nan") as error:
+    with pytest.raises(IncompleteBook, match="1 page of the book was not made:\n  page two: nnunet2d .* loss is nan") as error:
         make_book("tiny")
     assert list(error.value.pages) == ["two"] and "give the same command again" in str(error.value)
     assert "one of tiny" in shown(root, "one")

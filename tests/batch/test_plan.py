@@ -14,7 +14,7 @@ from echolib.batch.plan import Cost
 from echolib.batch.planner import make_plan
 from echolib.batch.report import hours, report, size, stale
 from echolib.cli import app
-from echolib.config import DataSpec, PhantomSpec, chain
+from echolib.config import ClipSpec, DataSpec, ModelSpec, PhantomSpec, RunSpec, SubsetSpec, TrainSpec, chain
 from echolib.errors import ConfigError
 from echolib.ledger import runs
 from echolib.ledger.ledger import Ledger
@@ -23,6 +23,7 @@ from echolib.pages.catalogue import Catalogue
 from echolib.papers import book
 from echolib.papers.simlvseg.runs import segment_run
 from echolib.training.recipe import recipe_class
+from echolib.training.recipes.clip_dense import ClipDense
 from tests.small import PROFILE, catalogue, entry, two_pages, write_checkout
 
 
@@ -199,6 +200,22 @@ def test_steps_are_those_that_training_takes(workspace):
         for spec in [s for run in book.BOOK.needs(name, workspace.profile).runs for s in chain(run)]:
             parents = {role: None for role in spec.parents}
             assert cost.steps(spec) == spec.train.epochs * recipe_class(spec.recipe)(spec, ledger.store, parents).batches().steps
+
+
+def test_a_run_counts_the_studies_that_its_subset_gives_it():
+    data = DataSpec(layout="camus", size=48, channels=1, views=("4CH", "2CH"),
+                    phantom=PhantomSpec(preset="camus", train=20, val=5, test=15))
+    spec = RunSpec(recipe=ClipDense(network={"fit": "resize", "inner": 96}), data=data, clip=ClipSpec(frames=10),
+                   model=ModelSpec(name="pkecho_r18", width=0.25), train=TrainSpec(epochs=2, batch=8))
+    assert cost.split_studies(spec) == {"train": 40, "val": 10, "test": 30} and cost.steps(spec) == 10
+    one_view = spec.model_copy(update={"data": data.model_copy(update={"views": ("2CH",)})})
+    assert cost.split_studies(one_view) == {"train": 20, "val": 5, "test": 15} and cost.packed_studies(one_view.data) == 40
+    for subset, counts in ((SubsetSpec(parts=(7, 1, 2)), (56, 8, 16)), (SubsetSpec(folds=5, fold=3), (48, 16, 16))):
+        assert tuple(cost.split_studies(spec.model_copy(update={"subset": subset})).values()) == counts
+    estimator = cost.Estimator([], rate=1e9)
+    wide, plain = estimator._count(spec), estimator._count(spec.model_copy(update={"recipe": ClipDense(
+        network={"fit": "resize", "inner": 64, "iterations": 0})}))
+    assert wide[0] > 2 * plain[0] and wide[1] - plain[1] == 3 * 26_689 + 320, "the recipe's options reach the network"
 
 
 def test_a_cohort_is_found_by_its_name(workspace):

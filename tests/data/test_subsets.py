@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from echolib.config import SubsetSpec
-from echolib.data import echonet
+from echolib.data import camus, echonet
 from echolib.data.store import pack
-from echolib.data.subsets import fold_splits, labelled_studies, restricted
+from echolib.data.subsets import fold_splits, labelled_studies, part_splits, restricted
 from echolib.errors import DataError, TrainingError
 from echolib.training.predict import traced_frames
 from tests.data import fakes
@@ -56,6 +56,10 @@ def test_hidden_tracings_and_volumes_cannot_be_reached(tmp_path):
         with pytest.raises(DataError, match="the frame has no label"):
             seen.mask(study, frame)
         assert np.array_equal(seen.video(study), store.video(study)), "the frames themselves are there to learn from"
+        assert (seen.studies.loc[study, ["ed_frame", "es_frame"]] == -1).all(), "nor which frames were traced"
+        told = restricted(store, SubsetSpec(labelled=(1, len(train)), positions=True))
+        assert (told.studies.loc[study, ["ed_frame", "es_frame"]] == store.studies.loc[study, ["ed_frame", "es_frame"]]).all()
+        assert np.isnan(told.studies.ef[study])
     for split in ("val", "test"):
         assert traced_frames(seen, split).equals(traced_frames(store, split)), "only training labels are hidden"
 
@@ -69,7 +73,36 @@ def test_splits_of_a_fold_replace_the_cohorts(tmp_path):
         traced_frames(seen, "nosuch")
 
 
+def test_parts_divide_patients_by_the_largest_remainder():
+    for patients, counts in ((20, (14, 2, 4)), (10_030, (7021, 1003, 2006)), (450, (315, 45, 90)), (6, (4, 1, 1))):
+        of = table(patients).assign(split=part_splits(table(patients), (7, 1, 2)))
+        by = of.groupby("patient").split
+        assert (by.nunique() == 1).all() and by.first().value_counts()[["train", "val", "test"]].tolist() == list(counts)
+    one, other = part_splits(table(), (7, 1, 2)), part_splits(table(), (7, 1, 2), seed=1)
+    assert one.equals(part_splits(table().sample(frac=1, random_state=3), (7, 1, 2)).reindex(one.index)) and not one.equals(other)
+    with pytest.raises(DataError, match="7 : 1 : 2 of 2 patients.*at least one patient in each part"):
+        part_splits(table(2), (7, 1, 2))
+
+
+def test_between_ed_and_es_only_the_test_split_is_labelled(tmp_path):
+    cohort = camus.read(fakes.write_camus(tmp_path / "data"), views=("4CH", "2CH"))
+    store = pack(cohort, tmp_path / "store", size=32, channels=1, progress=False)
+    for subset in (SubsetSpec(), SubsetSpec(folds=4, fold=2), SubsetSpec(parts=(2, 1, 1), seed=5)):
+        seen = restricted(store, subset)
+        phases = seen.labels.join(seen.studies.split, on="study").groupby("split").phase.agg(set)
+        assert phases["train"] == phases["val"] == {"ED", "ES"} and phases["test"] == {"ED", "ES", "other"}
+        for study, row in seen.studies.iterrows():
+            labelled = seen.labels.frame[seen.labels.study == study].tolist()
+            assert labelled == (list(range(row.frames)) if row.split == "test" else sorted((row.ed_frame, row.es_frame)))
+            if row.split != "test":
+                with pytest.raises(DataError, match="the frame has no label"):
+                    seen.mask(study, 4)
+        assert seen.studies.groupby("patient").split.nunique().eq(1).all(), "both views of a patient lie on one side"
+    assert len(store.labels) == store.studies.frames.sum(), "the store itself is as it was"
+
+
 @pytest.mark.parametrize(("options", "words"), [
+    (dict(parts=(7, 0, 2)), "'parts' takes three numbers above 0"), (dict(parts=(7, 1, 2), folds=5, fold=0), "two ways"),
     (dict(labelled=(0, 8)), "'labelled' takes a share such as"), (dict(labelled=(9, 8)), "at most 1, not"),
     (dict(folds=5), "go together"), (dict(folds=5, fold=5), "at most 4, not 5")])
 def test_a_bad_subset_is_one_sentence(options, words):

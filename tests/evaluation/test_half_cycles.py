@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from echolib.config import ECHONET_MEAN, ECHONET_STD, Profile
+from echolib.config.specs import canonical
 from echolib.data import camus
 from echolib.data.store import pack
 from echolib.errors import RecordError
@@ -255,7 +256,8 @@ def test_the_two_kinds_of_record_are_told_apart(ledger, tmp_path):
     path = tmp_path / "results" / "tiny" / "evaluations" / f"{spec.key}.json"
     assert ledger.evaluations.read(path).spec.kind == "half_cycle"
     video = VideoSpec(run=spec.run, data=ledger.workspace.profile.echonet)
-    assert set(video.model_dump()) == {"kind", "run", "data", "split", "studies", "overlap"}, "its key would change"
+    assert set(video.model_dump()) == {"kind", "run", "data", "split", "studies", "overlap", "period"}
+    assert "period" not in canonical(video), "its key would change"
     (path.with_name(f"{spec.key}.frames.csv")).unlink()
     with pytest.raises(RecordError, match="frames.csv is missing"):
         all_committed(tmp_path)

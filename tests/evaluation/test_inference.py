@@ -14,14 +14,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 from echolib.config import ClipSpec, DataSpec, ModelSpec, RunSpec, TrainSpec
+from echolib.data import echonet
 from echolib.data.augment import denormalise, normalise, to_float
 from echolib.data.clips import window_indices
+from echolib.data.store import pack
 from echolib.errors import DataError, TrainingError
 from echolib.evaluation import inference
-from echolib.evaluation.inference import SCORE_COLUMNS, score_split, segment_video, segment_videos
+from echolib.evaluation.inference import SCORE_COLUMNS, score_split, segment_studies, segment_video, segment_videos
 from echolib.evaluation.metrics import dice, surface_distances
 from echolib.models import build
 from echolib.training.recipes.segment import Segment
+from tests.data import fakes
 
 SIZE = 32
 
@@ -317,3 +320,20 @@ def test_bfloat16_is_taken_where_the_processor_multiplies_in_it(monkeypatch):
         monkeypatch.setattr(inference, "processor_has_bf16", lambda has=has: has)
         segment_video(Conv(3, 1, 3, padding=1), levels(4), 4, 1, device="cpu", size=SIZE)
         assert seen[-1] == wanted
+
+
+def test_longer_windows_give_the_same_masks_where_a_network_sees_no_farther_than_its_reach(tmp_path):
+    store = pack(echonet.read(fakes.write_echonet(tmp_path / "data")), tmp_path / "store", size=48, channels=1, progress=False)
+    model = build("sscf", width=0.125, frames=3, size=48, seed=0)
+    model.top[2].bias.data.sub_(model(torch.zeros(1, 3, 3, 48, 48)).mean())  # some of each frame lies on either side
+    names = sorted(store.studies.index)[:2]
+    seen = []
+    model.register_forward_pre_hook(lambda _m, given: seen.append(tuple(given[0].shape[::2][:2])))
+    long = list(segment_studies(model, store, names, ClipSpec(frames=3, period=2), overlap=True, device="cpu"))
+    assert {frames for _, frames in seen} == {32}
+    model.any_length, count = False, sum(clips * frames for clips, frames in seen)
+    seen.clear()
+    short = list(segment_studies(model, store, names, ClipSpec(frames=3, period=2), overlap=True, device="cpu"))
+    assert {frames for _, frames in seen} == {3} and sum(clips * frames for clips, frames in seen) > 1.4 * count
+    for a, b in zip(long, short, strict=True):
+        assert (a == b).mean() > 0.999, "up to rounding at the threshold"

@@ -54,7 +54,7 @@ def trained_at_once(patch, note: Callable[[object], None] = lambda spec: None) -
 
 def scored_at_once(patch) -> None:
     """From now on every segmenter has the scores of :func:`frame_scores`."""
-    def table(network, store, spec):
+    def table(network, store, spec, **_):
         return None if spec.recipe.gives == "clip" else frame_scores(spec.seed)
 
     patch.setattr(runs, "score_table", table)

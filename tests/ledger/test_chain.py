@@ -27,7 +27,7 @@ from echolib.config import (
 )
 from echolib.data.augment import normalise
 from echolib.data.clips import reconstruct_indices
-from echolib.evaluation.masks import Masks
+from echolib.data.frame_masks import FrameMasks
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.workspace import Workspace
 from echolib.models import load_weights, registry
@@ -71,7 +71,7 @@ class AreaRecipe(Recipe):
     def batches(self):
         names = sorted(self.store.studies.index[self.store.studies.split == "train"])
         made = AreaBatches(self.store, "train", self.spec, [Item(name) for name in names], self.stream)
-        made.masks = Masks.open(self.parents["masks"].product, self.store)
+        made.masks = FrameMasks.open(self.parents["masks"].product, self.store)
         return made
 
     def place(self, device):

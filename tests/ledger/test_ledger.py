@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from echolib.config import Profile
@@ -35,8 +36,15 @@ def trained(monkeypatch, tmp_path):
     scored_at_once(monkeypatch)
     ledger = Ledger(Workspace(root=tmp_path, profile=profile, build=tmp_path / "build" / "tiny"), say=log.append,
                     progress=False)
-    ledger._store = SimpleNamespace(fingerprint="data one")
+    ledger._store = packed("data one")
     return ledger, log
+
+
+def packed(fingerprint: str) -> SimpleNamespace:
+    """What the ledger looks at in packed clips."""
+    studies = pd.DataFrame({"split": ["train", "val", "test"]}, index=["a", "b", "c"])
+    return SimpleNamespace(fingerprint=fingerprint, studies=studies,
+                           labels=pd.DataFrame({"study": ["a", "b", "c"], "frame": 0, "phase": "ED"}))
 
 
 def trainings(log: list[str]) -> list[str]:
@@ -75,7 +83,7 @@ def test_changed_data_and_changed_code_are_said_and_run_again(trained, monkeypat
     ledger, log = trained
     spec = segment_run(ledger.workspace.profile, "unet3d", seed=0)
     ledger.require([spec])
-    ledger._store = SimpleNamespace(fingerprint="data two")
+    ledger._store = packed("data two")
     ledger.require([spec])
     monkeypatch.setattr(module, "run_code", lambda spec: "0" * 16)
     assert ledger.runs.own(spec) == (None, "the code changed")

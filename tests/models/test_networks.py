@@ -185,3 +185,17 @@ def test_the_network_with_neighbours_sees_one_frame_to_either_side():
         alone = model(frames[:, :, :1])  # a frame without neighbours stands in for them
         thrice = model(frames[:, :, :1].expand(-1, -1, 3, -1, -1))
     torch.testing.assert_close(alone[:, :, 0], thrice[:, :, 1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FRAME_WISE)
+def test_the_encoder_s_features_of_a_frame_by_frame_network(name):
+    model = small(name).eval()
+    frames = clip(name, batch=2)
+    with torch.no_grad():
+        features = model(frames, features=True)
+        maps = model.network.deepest(frames[:, :, 1])
+    assert features.shape == (2, maps.shape[1], FRAMES[name])
+    torch.testing.assert_close(features[:, :, 1], maps.mean((2, 3)))
+    model(frames, features=True).square().sum().backward()
+    reached = {key.split(".")[1] for key, p in model.named_parameters() if p.grad is not None}
+    assert reached == ({"backbone"} if name.startswith("deeplab") else {"input_block", "downsamples", "bottleneck"})

@@ -14,9 +14,11 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from echolib.errors import NotebookError
+from echolib.pages.head import comments_of
 from echolib.pages.lint import lint
 from echolib.pages.notebooks import execute, is_current, manifest_path, parameters_of, read_manifest, validate
 
+ROOT = Path(__file__).parents[2]
 PARAMETERS = """profile: str = "smoke"  # which profile
 count: int = 2  # how many
 ratio: float = 0.5  # share
@@ -177,3 +179,13 @@ def test_the_notebooks_of_the_book_are_thin():
     assert found
     assert {n.name: lint(n) for n in found} == {n.name: [] for n in found}
     assert all(parameters_of(n) for n in found)
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_page_opens_with_one_folded_block(notebook):
+    """No code above the first result; what a reader may turn is told, with every parameter's comment."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    assert [c.cell_type for c in cells[:3]] == ["markdown", "code", "code"]
+    assert all("remove-input" in c.metadata.tags for c in cells[1:3]) and cells[2].source.endswith("\npage.head")
+    told = comments_of(notebook)
+    assert told.keys() == parameters_of(notebook).keys() and all(told.values())

@@ -139,7 +139,9 @@ def test_good_values_are_taken_in_each_way_and_the_page_says_so(monkeypatch, by_
 
 def test_the_profile_s_own_page_has_no_notice(monkeypatch, by_hand):
     monkeypatch.chdir(ROOT)
-    assert by_hand("simlvseg_table1", 'profile = "desk"')["page"].notice.data == ""
+    page = by_hand("simlvseg_table1", 'profile = "desk"')["page"]
+    assert page.notice.data == "" and page.head.data.count("<details") == 1
+    assert "<code>&#x27;desk&#x27;</code>" in page.head.data and "--profile desk --set seeds=[0]</code>" in page.head.data
 
 
 def test_pictures_that_are_not_committed_are_a_notice_on_a_reader_s_page_alone(monkeypatch, by_hand):

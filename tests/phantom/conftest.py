@@ -10,5 +10,5 @@ from echolib.phantom.clip import SimulatedClip
 
 @pytest.fixture(scope="session")
 def echonet_clips() -> list[SimulatedClip]:
-    """40 clips of 36 frames: one beat each at 50 frames per second."""
-    return statistics.cohort(40, frames=36)
+    """40 clips of 60 frames: one beat each at 50 frames per second."""
+    return statistics.cohort(40, frames=60)

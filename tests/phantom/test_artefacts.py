@@ -37,18 +37,14 @@ def test_same_knobs_same_bytes_whatever_the_threads(clean):
 
 
 def test_frames_do_not_depend_on_the_batch(clean):
-    other = simulate(knobs(), batch=7).frames
-    assert np.abs(other.astype(int) - clean.frames).max() <= 1
-    # Sums come in another order: a few units in the last place, 0.001 of a grey level, more or less by the processor's vectors.
-    # A share of twice that of the pixels lies close enough to a half to round to the other side.
-    assert (other != clean.frames).mean() < 5e-3
+    np.testing.assert_array_equal(simulate(knobs(), batch=7).frames, clean.frames)
 
 
 def test_haze_lifts_the_cavity_and_not_the_wall(clean):
     hazy = simulate(knobs(haze=-14.0))
     cavity, wall = clean.labels == 1, clean.labels == 2
-    assert hazy.frames[cavity].mean() > clean.frames[cavity].mean() + 8
-    assert abs(hazy.frames[wall].mean() - clean.frames[wall].mean()) < 6
+    assert hazy.frames[cavity].mean() > clean.frames[cavity].mean() + 12
+    assert abs(hazy.frames[wall].mean() - clean.frames[wall].mean()) < 8
 
 
 def test_near_clutter_stays_near_the_probe(clean):
@@ -71,7 +67,7 @@ def test_dropout_removes_a_wall_segment_for_a_few_frames():
     grid = polar_grid(p)
     event = events[0]
     steady = torch.zeros(grid.ranges, grid.angles)
-    gain = 20 * torch.log10(artefacts.tissue_gain(grid, 0, 40, [], [event], steady))
+    gain = artefacts.tissue_gain(grid, 0, 40, [], [event], steady)
     row, column = int(8.0 / grid.range_step), grid.angles // 2
     inside = gain[:, row, column]
     middle = (event.first + event.stop) // 2
@@ -80,7 +76,7 @@ def test_dropout_removes_a_wall_segment_for_a_few_frames():
     assert inside[others].abs().max() == 0
     assert gain[middle, 5, 5] > -0.5                       # elsewhere nothing is lost
     parts = [artefacts.tissue_gain(grid, a, a + 8, [], [event], steady).expand(8, -1, -1) for a in range(0, 40, 8)]
-    torch.testing.assert_close(20 * torch.log10(torch.cat(parts)), gain)
+    torch.testing.assert_close(torch.cat(parts), gain)
 
 
 def test_dropouts_darken_the_wall_in_the_picture(clean):
@@ -98,7 +94,7 @@ def test_shadows_are_dark_beams_behind_their_start():
     grid = polar_grid(p)
     for shadow in shaded:
         assert np.deg2rad(3) <= shadow.width <= np.deg2rad(15)
-        gain = 20 * torch.log10(artefacts.tissue_gain(grid, 0, 30, [shadow], [], torch.zeros(grid.ranges, grid.angles)))
+        gain = artefacts.tissue_gain(grid, 0, 30, [shadow], [], torch.zeros(grid.ranges, grid.angles))
         column = int(round(float((shadow.angle[0] + grid.half_angle) / grid.angle_step - 0.5)))
         assert gain[0, -1, min(column, grid.angles - 1)] < -10
         assert gain[0, 0].abs().max() == 0

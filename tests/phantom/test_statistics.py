@@ -81,13 +81,13 @@ def test_camus_quality_and_first_phase_shares():
     assert 0 < sum(p.first == "ES" for p in drawn) < 150
 
 
-def test_threshold_and_fill_stays_below_three_quarters(echonet_clips):
+def test_threshold_and_fill_stays_below_fifty_five(echonet_clips):
     scores = []
-    for clip in echonet_clips[::4]:
+    for clip in echonet_clips[::2]:
         truth = clip.labels[::6] == 1
         found = threshold_and_fill(clip.frames[::6])
         scores.append(np.mean(2 * (found & truth).sum((1, 2)) / (found.sum((1, 2)) + truth.sum((1, 2)))))
-    assert 0.2 < np.mean(scores) < 0.75
+    assert 0.2 < np.mean(scores) < 0.55
 
 
 def test_drop_out_takes_walls_away_that_neighbouring_frames_show(echonet_clips):

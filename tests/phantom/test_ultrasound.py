@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from echolib.phantom.exact import Display, rounded
 from echolib.phantom.scan_conversion import ScanConverter
 from echolib.phantom.ultrasound import (
     SPEED_OF_SOUND,
+    Blur,
     Interpolation,
     PointSpread,
     PolarGrid,
     Scatterers,
     Splatter,
-    blur,
-    compress,
-    intensity_db,
+    power,
     seed_mesh,
 )
 
@@ -74,7 +74,8 @@ def test_speckle_turns_with_deformation_but_not_with_rest():
 
     def correlation(positions):
         field = Splatter(scatterers, positions.reshape(2, 4, 2), GRID, 3.0, "cpu")(0, 2)
-        db = intensity_db(psf.axial(GRID, "cpu") @ (field @ psf.lateral(GRID, "cpu").T)).numpy()[:, 10:30, 8:40]
+        blurred = psf.axial(GRID, "cpu") @ (field.double() @ psf.lateral(GRID, "cpu").T)
+        db = 10 * np.log10(power(blurred).numpy()[:, 10:30, 8:40] + 1e-10)
         return np.corrcoef(db[0].ravel(), db[1].ravel())[0, 1]
 
     assert correlation(still) == pytest.approx(1.0)
@@ -110,7 +111,7 @@ def test_side_lobes_sit_at_their_level():
 def test_white_noise_keeps_its_power_through_the_blur():
     grid = PolarGrid(200, 160, 15.0, 0.84)
     psf = PointSpread(1.0, 2.4)
-    noise = torch.randn(8, 200, 160, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(8, 200, 160, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     out = psf.axial(grid, "cpu") @ noise @ psf.lateral(grid, "cpu").T
     assert float(out[:, 20:-20, 20:-20].std()) == pytest.approx(1.0, abs=0.05)
 
@@ -118,21 +119,42 @@ def test_white_noise_keeps_its_power_through_the_blur():
 def test_near_blur_only_changes_near_rows():
     grid = PolarGrid(40, 48, 8.0, 0.8)
     psf = PointSpread(1.0, 2.4)
-    far, near = psf.lateral(grid, "cpu"), psf.lateral(grid, "cpu", 2.0)
-    blend = torch.zeros(40, 1)
-    blend[:10] = torch.linspace(1, 0.1, 10)[:, None]
-    field = torch.randn(3, 2, 40, 48, generator=torch.Generator().manual_seed(0))
-    out = blur(field, near, far, blend)
-    torch.testing.assert_close(out[..., 10:, :], (field @ far.T)[..., 10:, :])
-    torch.testing.assert_close(out[..., :1, :], (field @ near.T)[..., :1, :])
+    near = np.zeros(40)
+    near[:10] = np.linspace(1, 0.1, 10)
+    field = rounded(torch.randn(3, 2, 40, 48, generator=torch.Generator().manual_seed(0), dtype=torch.float64), 12)
+    out = Blur(psf, grid, near, 2.0, "cpu").lateral(field)
+    torch.testing.assert_close(out[..., 10:, :], (field @ psf.lateral(grid, "cpu").T)[..., 10:, :], atol=2e-4, rtol=0)
+    torch.testing.assert_close(out[..., :1, :], (field @ psf.lateral(grid, "cpu", 2.0).T)[..., :1, :], atol=2e-4, rtol=0)
 
 
-def test_compress_by_hand():
+@pytest.mark.parametrize("ranges", [20, 64, 150])
+def test_axial_blur_by_blocks_is_the_whole_matrix(ranges):
+    grid = PolarGrid(ranges, 10, 8.0, 0.8)
+    psf = PointSpread(1.4, 2.4)
+    field = rounded(torch.randn(2, 2, ranges, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64), 12)
+    blur = Blur(psf, grid, np.zeros(ranges), 1.8, "cpu")
+    assert torch.equal(blur.axial(field), psf.axial(grid, "cpu") @ field)          # to the last bit: nothing is rounded
+
+
+def test_sums_of_the_blur_are_exact():
+    """The order of a matrix product's sum does not matter: reversed, it gives the same bits."""
+    grid = PolarGrid(320, 144, 15.0, 0.84)
+    field = rounded(300 * torch.randn(1, 2, 320, 144, generator=torch.Generator().manual_seed(0), dtype=torch.float64), 12)
+    kernel = PointSpread(1.0, 2.4).lateral(grid, "cpu").T
+    assert torch.equal(field @ kernel, field.flip(-1) @ kernel.flip(0))
+    noise = torch.randn(1, 2, 320, 144, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rough = kernel * (1 + 1e-9 * noise[0, 0, :144])
+    assert not torch.equal(noise @ rough, noise.flip(-1) @ rough.flip(0))          # unrounded factors do differ
+
+
+def test_display_by_hand():
     db = torch.tensor([-80.0, -30.0, -17.5, -5.0, 20.0, 40.0])
-    np.testing.assert_allclose(compress(db, -30.0, 50.0, 0.0, 1.0), [0, 0, 63.75, 127.5, 255, 255], atol=1e-3)
-    s = compress(torch.linspace(-30, 20, 200), -30.0, 50.0, 1.0, 1.0)
+    echo = 10 ** (db / 10)
+    np.testing.assert_allclose(Display(-30.0, 50.0, 0.0, 1.0, "cpu")(echo), [0, 0, 63.75, 127.5, 255, 255], atol=0.03)
+    s = Display(-30.0, 50.0, 1.0, 1.0, "cpu")(10 ** (torch.linspace(-30, 20, 200) / 10))
     assert (s.diff() >= 0).all()                                       # monotonic up to s = 1
-    assert compress(db, -30.0, 50.0, 0.9, 1.0)[2] < 63.75 - 20          # dark gets darker
+    assert Display(-30.0, 50.0, 0.9, 1.0, "cpu")(echo)[2] < 63.75 - 20          # dark gets darker
+    assert Display(-30.0, 50.0, 0.9, 1.0, "cpu")(torch.zeros(2)).max() == 0
 
 
 def test_seeding_is_even_in_the_polar_grid_and_keeps_the_level():

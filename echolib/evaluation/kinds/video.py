@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from echolib.config.specs import Split
+from echolib.config.specs import ClipSpec, DataSpec, RunSpec, Split
+from echolib.data.store import ClipStore
+from echolib.data.subsets import restricted
 from echolib.data.truth import read_truth
 from echolib.errors import DataError
 from echolib.evaluation.evaluation import Case, Computed, EvaluationSpec, Inputs, Picture
@@ -25,6 +27,7 @@ class VideoSpec(EvaluationSpec):
     split: Split = "test"
     studies: int | None = Field(None, ge=1, description="the first so many studies by name; None: all")
     overlap: bool = Field(False, description="windows that overlap by half: smoother, for twice the work")
+    period: int | None = Field(None, ge=1, le=32, description="of the windows; None: that of the run's clips")
 
     tables = ("studies", "beats")
     bulk = ("frames", "areas")
@@ -35,13 +38,20 @@ class VideoSpec(EvaluationSpec):
         """Such as ``unet3d 32x1 seed0 on arrhythmia/test``."""
         return f"{self.run.label if self.run else 'exact masks'} on {self.data.cohort}/{self.split}"
 
+    @property
+    def clip(self) -> ClipSpec | None:
+        """Frames and period of a window."""
+        if self.run is None or self.period is None:
+            return None if self.run is None else self.run.clip
+        return ClipSpec(frames=self.run.clip.frames, period=self.period)
+
     def compute(self, inputs: Inputs) -> Computed:
         """Tables of studies, beats and frames, see :mod:`echolib.evaluation.whole_video` and ``study_measures``."""
-        store = inputs.store
+        store = own_split(inputs.store, self.run, self.data)
         names = sorted(store.studies.index[store.studies.split == self.split])[:self.studies]
         if not names:
             raise DataError(f"the {self.split} split holds no study to evaluate", value=self.label)
-        model, clip = (None, None) if self.run is None else (inputs.model(), self.run.clip)
+        model, clip = (None, None) if self.run is None else (inputs.model(), self.clip)
         unit = unit_of(store, names, inputs.truth)
         found = frame_tables(store, names, inputs.truth, model, clip, overlap=self.overlap, unit=unit)
         frames = pd.concat(inputs.shown(found, len(names)), ignore_index=True)
@@ -56,7 +66,7 @@ class VideoSpec(EvaluationSpec):
         if self.run is None:
             masks = iter([exact[s] for s in studies])
         else:
-            masks = segment_studies(inputs.model(), store, studies, self.run.clip, overlap=self.overlap)
+            masks = segment_studies(inputs.model(), store, studies, self.clip, overlap=self.overlap)
         for study, found in zip(studies, masks, strict=True):
             traced = set(store.labels.frame[store.labels.study == study])
             for frame in (frame for other, frame in cases if other == study):
@@ -70,6 +80,11 @@ class VideoSpec(EvaluationSpec):
             return 0.0
         count = studies if self.studies is None else min(self.studies, studies)
         return count * frames * (2 if self.overlap and self.run.clip.frames > 1 else 1)
+
+
+def own_split(store: ClipStore, run: RunSpec | None, data: DataSpec) -> ClipStore:
+    """The cohort as a run divides it where it is the run's own (a fold's test split, say), else as it is."""
+    return store if run is None or data != run.data else restricted(store, run.subset)
 
 
 def areas_of(frames: pd.DataFrame) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from echolib.data.truth import read_truth
 from echolib.evaluation.kinds.threshold import ThresholdSpec
 from echolib.pages.experiment import Experiment, Needs, Options
 from echolib.pages.html import html_table
+from echolib.phantom import borders
 from echolib.phantom.clip import SimulatedClip
 from echolib.phantom.presets import ClipParameters
 from echolib.plots import COLOURS
@@ -106,6 +107,54 @@ def area_curve_figure(clips: Sequence[SimulatedClip], measured: Sequence[float])
     return figure
 
 
+def border_figure(table: pd.DataFrame) -> Figure:
+    """Grey along the outline's normals, phantom and real clips, wall by wall, at both phases.
+
+    Args:
+        table: from :func:`echolib.phantom.borders.compare`.
+    """
+    figure, axes = plt.subplots(2, 3, figsize=(8.6, 4.4), layout="constrained", sharex=True, sharey=True)
+    for row, phase in zip(axes, ("ED", "ES"), strict=True):
+        for axis, wall in zip(row, borders.WALLS, strict=True):
+            one = table.query("statistic == 'grey' and phase == @phase and wall == @wall").sort_values("offset")
+            real, spread = one["real mean"], one["real sd"]
+            axis.fill_between(one.offset, (real - spread).clip(lower=0), real + spread, color=COLOURS["truth"], alpha=0.18, lw=0)
+            axis.plot(one.offset, real, color=COLOURS["truth"], label="nine real clips, mean and sd")
+            axis.errorbar(one.offset, one["mean"], yerr=one["sd"], fmt="o", ms=3, color=COLOURS["here"], capsize=2, lw=1,
+                          label="phantom, mean and sd")
+            axis.axvline(0, color="0.6", lw=0.8, zorder=0)
+            axis.set_title(f"{wall} wall, {phase}", fontsize=9, loc="left")
+    for axis in axes[1]:
+        axis.set_xlabel("px outside the traced line")
+    axes[0, 0].set_ylabel("grey (scaled)")
+    axes[1, 0].set_ylabel("grey (scaled)")
+    axes[0, 1].legend(frameon=False, fontsize=8, loc="upper right")
+    return figure
+
+
+_BORDER_NAMES = {"contrast": "wall less cavity, {wall}, {phase}",
+                 "hidden": "share of the outline that cannot be seen, {wall}, {phase}",
+                 "sd": "sd along the {wall} wall at +2 px, {phase}", "change mean": "change from frame to frame, mean",
+                 "change 95": "change from frame to frame, 95th percentile"}
+
+
+def border_table(table: pd.DataFrame) -> HTML:
+    """The bar of :func:`echolib.phantom.borders.bar` without the profiles, which the figure shows."""
+    held = borders.bar(table)
+    bands = {float(low): f"power at {low}-{high} cycles per frame width" for low, high in borders.BANDS}
+    rows = held[held.statistic != "grey"]
+    names = [bands[r.offset] if r.statistic == "spectrum" else _BORDER_NAMES[r.statistic].format(wall=r.wall, phase=r.phase)
+             for r in rows.itertuples()]
+    grey = held[held.statistic == "grey"]
+    profile = pd.DataFrame({"statistic": ["grey levels of the figure that lie within the real mean and sd, share"],
+                            "value": [grey.ok.mean()], "low": [1.0], "high": [1.0], "ok": [bool(grey.ok.all())],
+                            "source": ["measured"]})
+    rest = pd.DataFrame({"statistic": names, "value": rows["mean"].to_numpy(),
+                         "low": rows.low.to_numpy(), "high": rows.high.to_numpy(),
+                         "ok": rows.ok.to_numpy(), "source": "measured"})
+    return statistics_table(pd.concat([profile, rest], ignore_index=True))
+
+
 def _more(profile: Profile, options: Options) -> Needs:
     """What a program without training reaches."""
     return Needs(evaluations=(ThresholdSpec(data=profile.echonet),) if profile.echonet.phantom is not None else ())
@@ -114,8 +163,8 @@ def _more(profile: Profile, options: Options) -> Needs:
 class AtlasOptions(Options):
     """How many clips are simulated for the statistics, and how many studies are shown."""
 
-    clips: int = Field(30, ge=2, le=1000, description="a whole number from 2 to 1000")
-    frames: int = Field(30, ge=4, le=300, description="a whole number from 4 to 300")
+    clips: int = Field(40, ge=2, le=1000, description="a whole number from 2 to 1000")
+    frames: int = Field(60, ge=8, le=300, description="a whole number from 8 to 300")
     draws: int = Field(5000, ge=2, le=1_000_000, description="a whole number from 2 to 1,000,000")
     shown: int = Field(12, ge=3, le=100, description="a whole number from 3 to 100")
 

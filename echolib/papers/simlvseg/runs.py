@@ -51,7 +51,8 @@ def segment_run(profile: Profile, model: str, *, seed: int, pretrained: bool = F
 
 
 def stage(size: StageSize, optimiser: OptimiserSpec, augment: AugmentSpec | None) -> TrainSpec:
-    """The schedule of one stage; a profile's learning rate overrides AdamW's."""
-    if size.lr is not None and optimiser.name == "adamw":
-        optimiser = optimiser.model_copy(update={"lr": size.lr})
+    """The schedule of one stage; a profile's learning rate, and how it falls, override AdamW's."""
+    if optimiser.name == "adamw":
+        asked = {"lr": size.lr, "schedule": size.schedule}
+        optimiser = optimiser.model_copy(update={name: value for name, value in asked.items() if value is not None})
     return TrainSpec(epochs=size.epochs, batch=size.batch, steps=size.steps, optimiser=optimiser, augment=augment)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import html
 import json
-import math
 import os
 import time
 from dataclasses import dataclass
@@ -20,13 +19,10 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from pydantic import Field
-from scipy.stats import t as student
-from scipy.stats import ttest_ind_from_stats
 
 from echolib import models, published
 from echolib.evaluation.complexity import hardware, time_per_frame
 from echolib.files import locked, write_json
-from echolib.hardware import cores
 from echolib.ledger.code import code_fingerprint
 from echolib.ledger.counts import PAPER_FRAMES
 from echolib.ledger.ledger import Ledger
@@ -36,7 +32,7 @@ from echolib.pages.experiment import Experiment, Options
 from echolib.pages.html import html_table
 from echolib.pages.scorecard import Cell, chip, claims_html
 from echolib.pages.speed import FOLDER, read_result
-from echolib.pages.verdict import Verdict
+from echolib.pages.timing import faster_verdict, interval
 from echolib.plots import COLOURS
 
 TABLE = "simlvseg_runtime"
@@ -45,8 +41,6 @@ NETWORKS = {"nnU-Net": "nnunet2d", "SimLVSeg-SI": "si_uniformer_s", "SimLVSeg-3D
 #: The claim: (text, faster, slower).
 CLAIMS = (("SimLVSeg-3D needs less time per frame than nnU-Net", "SimLVSeg-3D", "nnU-Net"),
           ("SimLVSeg-SI needs less time per frame than nnU-Net", "SimLVSeg-SI", "nnU-Net"))
-#: Fewest timed runs from which an order is decided.
-MIN_RUNS = 3
 SIZE = 112
 #: What the page measures: timed runs on a processor and on a GPU (as in the paper), frames of the batched measurement.
 RUNS, GPU_RUNS, FRAMES_AT_ONCE = 3, 1000, 32
@@ -141,7 +135,7 @@ def cells(timings: list[Timing]) -> pd.DataFrame:
         ours = single[entry["method"]]
         why = (f"measured on another device: published on {entry['hardware']} ({entry['runs']} runs), "
                f"here on {ours.hardware} ({ours.runs} runs); only the order can be compared")
-        out.append(Cell(entry["method"], "ms_per_frame", entry["ms_per_frame"], np.nan, np.nan, ours.mean, *_interval(ours),
+        out.append(Cell(entry["method"], "ms_per_frame", entry["ms_per_frame"], np.nan, np.nan, ours.mean, *interval(ours),
                         "undecided", why))
     return pd.DataFrame(out)
 
@@ -155,23 +149,6 @@ def claims(timings: list[Timing]) -> pd.DataFrame:
             verdict = faster_verdict(by[faster], by[slower])
             rows.append({"claim": f"{text}, {mode}", "status": verdict.status, "why": verdict.why})
     return pd.DataFrame(rows)
-
-
-def faster_verdict(faster: Timing, slower: Timing) -> Verdict:
-    """Is ``faster`` faster than ``slower``? Welch's t-test over the runs, p < 0.05, at least :data:`MIN_RUNS` runs of each."""
-    seen = f"{faster.mean:.3g} against {slower.mean:.3g} ms per frame on this machine"
-    if min(faster.runs, slower.runs) < MIN_RUNS:
-        return Verdict("undecided", f"{seen}; at least {MIN_RUNS} timed runs are needed")
-    load = max(faster.load, slower.load)
-    if load > cores() + 0.5:  # other work took turns with the timed one, so the runs are no fair sample
-        return Verdict("undecided", f"{seen}; the machine was busy (load {load:g} on {cores()} cores)")
-    p = float(ttest_ind_from_stats(faster.mean, faster.sd, faster.runs, slower.mean, slower.sd, slower.runs,
-                                   equal_var=False).pvalue)
-    if not p < 0.05:
-        return Verdict("undecided", f"{seen}; Welch's t-test over {faster.runs} runs p = {p:.2g}")
-    status = "holds" if faster.mean < slower.mean else "does not hold"
-    return Verdict(status, f"{seen}, {max(faster.mean, slower.mean) / min(faster.mean, slower.mean):.1f} times; "
-                           f"Welch's t-test over {faster.runs} runs p = {p:.2g}")
 
 
 def runtime_figure(timings: list[Timing]) -> Figure:
@@ -243,13 +220,6 @@ def provenance_html(timings: list[Timing]) -> str:
              "Commit": ", ".join(sorted({short(t.commit) for t in timings})), "Finished": max(t.finished for t in timings)}
     body = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in items.items())
     return f'<details class="echo-provenance"><summary>Where these numbers come from</summary><dl>{body}</dl></details>'
-
-
-def _interval(t: Timing) -> tuple[float, float]:
-    if t.runs < 2:
-        return math.nan, math.nan
-    half = float(student.ppf(0.975, t.runs - 1)) * t.sd / math.sqrt(t.runs)
-    return t.mean - half, t.mean + half
 
 
 class RunTimeOptions(Options):

@@ -1,0 +1,84 @@
+"""Networks counted and timed: kept measurements, truncated digits, and an order on one machine."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from echolib import models
+from echolib.errors import ConfigError
+from echolib.evaluation.complexity import measure, times_in_turn
+from echolib.ledger.workspace import find_root
+from echolib.pages import timing
+from echolib.pages.timing import Pass, Timing, counted, faster_verdict, interval, printed_verdict, timed
+
+SMALL, LARGE = Pass("small", "nnunet2d", 1, 32), Pass("large", "pkecho_r18", 4, 64, {"iterations": 1})
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    (tmp_path / "build").mkdir()
+    return SimpleNamespace(build=tmp_path / "build" / "smoke", root=find_root())
+
+
+def one(mean: float, sd: float = 0.1, runs: int = 5, load: float = 0.0) -> Timing:
+    return Timing("a", 1, 32, mean, sd, runs, "a processor", load, "2026-01-01 00:00 UTC", "abc")
+
+
+def test_all_are_timed_in_one_go_and_not_again(workspace, monkeypatch):
+    found = timed(workspace, [SMALL, LARGE], device="cpu", runs=2)
+    assert list(found) == ["small", "large"] and all(t.mean > 0 and t.runs == 2 for t in found.values())
+    assert found["large"].fps == pytest.approx(1000 / found["large"].mean)
+    monkeypatch.setattr(timing, "times_in_turn", lambda *_, **__: pytest.fail("measured again"))
+    assert timed(workspace, [SMALL, LARGE], device="cpu", runs=2) == found
+    with pytest.raises(pytest.fail.Exception, match="measured again"):
+        timed(workspace, [SMALL], device="cpu", runs=2)  # another set of networks was not side by side
+
+
+def test_rounds_take_the_networks_in_turn(monkeypatch):
+    order = []
+    built = {one.name: models.build(one.model, frames=one.frames, size=one.size, options=one.options) for one in (SMALL, LARGE)}
+    for name, model in built.items():
+        model.register_forward_hook(lambda *_, name=name: order.append(name))
+    assert built["small"].training
+    found = times_in_turn({"small": (built["small"], 1, 32), "large": (built["large"], 4, 64)}, runs=2)
+    assert order == ["small", "large"] * 3 and found["small"].runs == 2 and built["small"].training
+    with pytest.raises(ConfigError, match="runs = 0"):
+        times_in_turn({}, runs=0)
+
+
+def test_counts_are_kept_and_scale_with_windows(workspace, monkeypatch):
+    window = Pass("window", "sscf", 4, 64, built=3, counted=1)
+    found = counted(workspace, [LARGE, window])
+    whole = counted(workspace, [Pass("whole", "sscf", 4, 64, built=3)])["whole"]
+    assert found["window"].gflops == pytest.approx(whole.gflops, rel=1e-3) and found["window"].parameters == whole.parameters
+    assert timed(workspace, [window], device="cpu", runs=1)["window"].frames == 4
+    monkeypatch.setattr(timing, "measure", lambda *_: pytest.fail("counted again"))
+    assert counted(workspace, [LARGE, window]) == found
+
+
+@pytest.mark.parametrize(("name", "frames", "options"), [("pkecho_r18", 4, {}), ("sscf", 1, {"explicit": True}),
+                                                        ("nnunet2d", 1, {})])
+def test_large_frames_are_counted_by_small_ones(workspace, name, frames, options):
+    one = Pass("a", name, frames, 320, options, built={"sscf": 3}.get(name))
+    direct = measure(models.build(name, frames=one.built or frames, size=320, options=options), frames, 320).gflops
+    assert counted(workspace, [one])["a"].gflops == pytest.approx(direct, rel=1e-9)
+    assert name != "sscf" or direct == pytest.approx(68.767, abs=1e-3)  # as released
+
+
+def test_printed_digits_may_be_rounded_or_cut_off():
+    assert printed_verdict(11.7, 11.782, 1).status == "exact" and "cut off" in printed_verdict(11.7, 11.782, 1).why
+    assert printed_verdict(42, 42.25, 0).status == "exact" and "cut off" not in printed_verdict(42, 42.25, 0).why
+    assert printed_verdict(25.7, 25.708, 1).status == "exact"
+    far = printed_verdict(57.7, 53.70, 1, "as released")
+    assert far.status == "differs" and far.why.endswith(": as released")
+
+
+def test_an_order_needs_runs_quiet_and_a_difference():
+    assert faster_verdict(one(1.0), one(2.0)).status == "holds" and faster_verdict(one(2.0), one(1.0)).status == "does not hold"
+    assert faster_verdict(one(1.0, runs=2), one(2.0)).status == "undecided"
+    assert "busy" in faster_verdict(one(1.0, load=99.0), one(2.0)).why
+    assert faster_verdict(one(1.0, sd=1.0), one(1.1, sd=1.0)).status == "undecided"
+    low, high = interval(one(1.0))
+    assert low < 1.0 < high and high - 1.0 == pytest.approx(2.776 * 0.1 / 5 ** 0.5, rel=1e-3)
