@@ -105,14 +105,14 @@ def pack(folder: Annotated[Path, typer.Argument(help="a folder in the layout of 
         raise typer.BadParameter("2 channels are neither colour nor grey; expected 3 or 1", param_hint="--channels")
     cohort = check.read(folder)
     table = cohort.report.table()
-    lost = table[[action.startswith("dropped") for action in table["action"]]]
+    lost = table[table["action"].astype(str).str.startswith("dropped")]
     _print_findings(lost, err=True)
     packed = store.pack(cohort, out, size=size, channels=channels, progress=sys.stdout.isatty())
     studies, frames = counted(len(packed.studies), "study", "studies"), counted(len(packed.frames), "frame")
     typer.echo(f"packed {studies}, {frames}, fingerprint {packed.fingerprint[:16]}")
     if cohort.report.unusable:
-        typer.echo(f"{counted(len(lost), 'line', 'lines')} above {'says' if len(lost) == 1 else 'say'} what was left out. Mend or "
-                   "remove it and pack again, or use the store without it.", err=True)
+        typer.echo(f"{counted(len(lost), 'line', 'lines')} above {'says' if len(lost) == 1 else 'say'} what was left out. Mend "
+                   "or remove it and pack again, or use the store without it.", err=True)
         raise typer.Exit(1)
 
 

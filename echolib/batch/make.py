@@ -158,7 +158,7 @@ def _make(profile: str, computes: bool) -> Path:
         for name in book.BOOK.notebooks:
             if name not in making.failed:
                 making.attempt(name, lambda name=name: _compute(making, name))
-        say("records are complete" if not making.failed else f"{counted(len(making.failed), 'page lacks', 'pages lack')} something")
+        say(f"{counted(len(making.failed), 'page lacks', 'pages lack')} something" if making.failed else "records are complete")
         home = _render(making, _execute(making))
         if making.failed:
             raise IncompleteBook(home.relative_to(workspace.root), making.failed)

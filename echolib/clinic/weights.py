@@ -174,8 +174,8 @@ def _released(path: Path) -> Segmenter:
             warnings.simplefilter("ignore")  # about pickle protocols: what matters is whether it loads
             load_plain(path)
     except WeightsError:  # PyTorch's own words advise to load the file unsafely
-        raise WeightsError(f"{path.name}: not a weights file, or a damaged one: it does not load as plain tensors, and nothing in "
-                           f"it was run; expected {_KINDS}") from None
+        raise WeightsError(f"{path.name}: not a weights file, or a damaged one: it does not load as plain tensors, and nothing "
+                           f"in it was run; expected {_KINDS}") from None
     from echolib.models.released import load_released  # it brings MONAI along, seconds that the default weights do not need
 
     problems = []

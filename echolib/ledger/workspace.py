@@ -201,6 +201,6 @@ def _whole(cohort: Cohort, empty_split: bool) -> Cohort:
     bad = [f for f in cohort.report.findings
            if f.action == "dropped" and not f.known_quirk and not (empty_split and f.study is None)]
     if bad:
-        raise DataError(f"{counted(len(bad), 'study is', 'studies are')} unusable, the first: {bad[0].problem}", file=bad[0].file, row=bad[0].row,
-                        expected="a folder on which `echolib check DIR` finds nothing wrong")
+        raise DataError(f"{counted(len(bad), 'study is', 'studies are')} unusable, the first: {bad[0].problem}",
+                        file=bad[0].file, row=bad[0].row, expected="a folder on which `echolib check DIR` finds nothing wrong")
     return cohort

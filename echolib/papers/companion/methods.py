@@ -48,14 +48,19 @@ class Method:
     built: int | None = None
 
 
+def _within(budget: StageSize, own: StageSize) -> StageSize:
+    """A budget with a method's own learning rate and its own way of lowering it."""
+    return budget.model_copy(update={"lr": own.lr, "schedule": own.schedule})
+
+
 def _framewise(model: str) -> Build:
     return lambda profile, seed, budget: other_run(profile, model, seed=seed, data=profile.echonet, subset=SubsetSpec(),
-                                                   train=budget.model_copy(update={"lr": profile.framewise.lr}))
+                                                   train=_within(budget, profile.framewise))
 
 
 def _clips(model: str, pretrained: bool) -> Build:
     def build(profile: Profile, seed: int, budget: StageSize) -> RunSpec:
-        sized = profile.model_copy(update={"segment": budget.model_copy(update={"lr": profile.segment.lr})})
+        sized = profile.model_copy(update={"segment": _within(budget, profile.segment)})
         return segment_run(sized, model, seed=seed, pretrained=pretrained)
     return build
 
