@@ -72,13 +72,13 @@ def main() -> None:
     for size in (128, 320):
         model, clip = build("pkecho_r18", frames=10, size=size, seed=0).eval(), torch.zeros(1, 3, 10, size, size)
         times = record.in_turn(lambda m=model, c=clip: forward(m, c), lambda m=model, c=clip: forward_unfolded(m, c), chosen.n)
-        rows.append(record.row(f"pkecho_{size}", f"PKEcho-Net / ResNet-18, ten frames of {size} px, two threads", "ms",
+        rows.append(record.row(f"network_{size}", f"PKEcho-Net / ResNet-18, ten frames of {size} px, two threads", "ms",
                                *(record.side(side, 1e3) for side in times), target=1))
     clip, middle = torch.zeros(1, 3, 3, 112, 112), torch.tensor([1])
     shared, explicit = (build("sscf", frames=3, size=112, seed=0, options={"explicit": how}).eval() for how in (False, True))
     times = record.in_turn(lambda: forward(shared, clip, at=middle), lambda: forward(explicit, clip, at=middle), chosen.n)
-    rows.append(record.row("sscf_112", "SSCF, a window of 112 px, two threads", "ms", *(record.side(side, 1e3) for side in times),
-                           target=1))
+    rows.append(record.row("calibration_112", "SSCF, a window of 112 px, two threads", "ms",
+                           *(record.side(side, 1e3) for side in times), target=1))
     record.report("propagation", chosen, started, roofline, rows)
 
 

@@ -84,7 +84,7 @@ def run_command(name: Annotated[str | None, typer.Argument(help="a page's entry,
     from echolib.papers.book import BOOK
 
     if (name in (None, "all")) != (everything or name == "all"):
-        raise typer.BadParameter("expected the name of an entry, a key, or all")
+        raise typer.BadParameter("expected the name of an entry or a key, or --all")
     name = None if name == "all" else name
     if minutes is not None:
         _run_timed(name, profile, minutes, tests, benchmarks, carry)

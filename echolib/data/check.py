@@ -40,7 +40,7 @@ def detect_layout(root: str | Path) -> Layout:
     """
     root = Path(root)
     if not root.is_dir():
-        raise DataError("no such folder", file=root.name)
+        raise DataError("no such folder", file=root.name, expected="a folder in the layout of EchoNet-Dynamic or CAMUS")
     marks = {"echonet": (echonet.FILE_LIST, echonet.TRACINGS, echonet.VIDEOS), "camus": (camus.DATABASE, camus.SPLIT_FOLDER)}
     found = [layout for layout, names in marks.items() if any((root / name).exists() for name in names)]
     if len(found) != 1:

@@ -116,9 +116,9 @@ TARGETS = (
     Target("propagation over the neighbours of a pixel beside unfold, the finest map of ten frames of 320 px, one thread",
            "propagation", "cpu", "infer_320", 1),
     Target("a network of ten frames of 320 px with it beside the same with unfold", "propagation", "cpu",
-           "pkecho_320", 1),
+           "network_320", 1),
     Target("a calibration by one shared matrix beside a kernel a sample, a window of 112 px", "propagation", "cpu",
-           "sscf_112", 1),
+           "calibration_112", 1),
     Target("growth of memory while one command segments 500 clips", "segment_cohort", "cpu", "slope", None,
            "less than 2 MB per 100 clips"),
 )
