@@ -23,7 +23,7 @@ from echolib.files import locked, write_atomic
 from echolib.ledger.code import code_fingerprint
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.workspace import Workspace
-from echolib.pages import footer, overview, scorecard, speed
+from echolib.pages import decided, footer, overview, scorecard, speed
 from echolib.pages.catalogue import source, title
 from echolib.pages.executing import Task, run_all
 from echolib.pages.experiment import Experiment, Needs
@@ -270,13 +270,14 @@ def _generated(making: _Making, ledger: Ledger) -> tuple[dict[str, str], dict[st
     texts: dict[str, str] = {}
     for paper in book.BOOK.papers:
         texts |= paper.generated(making.workspace.root / "profiles")
-    card, parts, quotes, files = [], [], [], {}
+    card, parts, quotes, files, claims = [], [], [], {}, []
     for paper in book.BOOK.papers:
         found = making.attempt("book/scorecard", lambda paper=paper: overview.all_cells(book.BOOK, paper, ledger))
         claimed = making.attempt("book/scorecard", lambda paper=paper: overview.all_claims(book.BOOK, paper, ledger))
         if found is None or claimed is None:
             text = _admonition(making, "book/scorecard")
-            return texts | {"scorecard.md": text, "overview.md": text, "quotes.md": text}, {}
+            return texts | dict.fromkeys(("scorecard.md", "overview.md", "quotes.md", "decided.md"), text), {}
+        claims.append(claimed)
         for entry in book.BOOK.pages[paper]:
             if entry.quote is not None:
                 said = making.attempt("book/index", lambda entry=entry: entry.quote(ledger, entry.options))
@@ -287,7 +288,16 @@ def _generated(making: _Making, ledger: Ledger) -> tuple[dict[str, str], dict[st
         files |= overview.record_files(book.BOOK, ledger, found)
         if paper.lead:
             card += [_raw_html(part) for part in _lead(book.BOOK.entries[paper.lead], ledger, found)]
+    settled = making.attempt("book/scorecard", lambda: _decided(making, ledger, pd.concat(claims, ignore_index=True)))
+    texts["decided.md"] = _admonition(making, "book/scorecard") if settled is None else _raw_html(settled)
     return texts | {"scorecard.md": "".join(card), "overview.md": "".join(parts), "quotes.md": "".join(quotes)}, files
+
+
+def _decided(making: _Making, ledger: Ledger, claims: pd.DataFrame) -> str:
+    """How much the seeds leave open, beside the same from before the profile's schedule changed, where that is kept."""
+    profile = ledger.workspace.profile
+    before = decided.load(making.workspace.root / "results" / "decided" / f"{profile.name}-before.json")
+    return decided.decided_html(decided.decided(book.BOOK, ledger, claims, what=decided.schedule(profile)), before)
 
 
 def _lead(entry: Experiment, ledger: Ledger, found: pd.DataFrame) -> list[str]:
