@@ -23,7 +23,7 @@ from echolib.files import locked, write_atomic
 from echolib.ledger.code import code_fingerprint
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.workspace import Workspace
-from echolib.pages import decided, footer, overview, scorecard, speed
+from echolib.pages import decided, findings, footer, overview, scorecard, speed
 from echolib.pages.catalogue import source, title
 from echolib.pages.executing import Task, run_all
 from echolib.pages.experiment import Experiment, Needs
@@ -276,7 +276,7 @@ def _generated(making: _Making, ledger: Ledger) -> tuple[dict[str, str], dict[st
         claimed = making.attempt("book/scorecard", lambda paper=paper: overview.all_claims(book.BOOK, paper, ledger))
         if found is None or claimed is None:
             text = _admonition(making, "book/scorecard")
-            return texts | dict.fromkeys(("scorecard.md", "overview.md", "quotes.md", "decided.md"), text), {}
+            return texts | dict.fromkeys(("findings.md", "scorecard.md", "overview.md", "quotes.md", "decided.md"), text), {}
         claims.append(claimed)
         for entry in book.BOOK.pages[paper]:
             if entry.quote is not None:
@@ -288,7 +288,11 @@ def _generated(making: _Making, ledger: Ledger) -> tuple[dict[str, str], dict[st
         files |= overview.record_files(book.BOOK, ledger, found)
         if paper.lead:
             card += [_raw_html(part) for part in _lead(book.BOOK.entries[paper.lead], ledger, found)]
-    settled = making.attempt("book/scorecard", lambda: _decided(making, ledger, pd.concat(claims, ignore_index=True)))
+    claims = pd.concat(claims, ignore_index=True)
+    said = making.attempt("book/index", lambda: findings.findings_html(book.BOOK, claims)
+                          + findings.glance_html(book.BOOK, claims))
+    texts["findings.md"] = _admonition(making, "book/index") if said is None else _raw_html(said)
+    settled = making.attempt("book/scorecard", lambda: _decided(making, ledger, claims))
     texts["decided.md"] = _admonition(making, "book/scorecard") if settled is None else _raw_html(settled)
     return texts | {"scorecard.md": "".join(card), "overview.md": "".join(parts), "quotes.md": "".join(quotes)}, files
 

@@ -22,6 +22,21 @@ from echolib.pages.notebooks import validate
 
 
 @dataclass(frozen=True)
+class Question:
+    """A question that the front page answers by the verdict on a claim.
+
+    Attributes:
+        text: the question; "yes" means that the claim holds.
+        entry: id of the entry that makes the claim.
+        claim: its text.
+    """
+
+    text: str
+    entry: str
+    claim: str
+
+
+@dataclass(frozen=True)
 class Paper:
     """A part of the book.
 
@@ -30,6 +45,7 @@ class Paper:
         title: of the part.
         place: among the parts.
         lead: id of the entry whose table opens the scorecard; "" for none.
+        questions: of the front page.
         after: Markdown pages that stand after its notebooks.
         generated: (folder of the profiles) -> parts of its Markdown pages by file name.
     """
@@ -38,6 +54,7 @@ class Paper:
     title: str
     place: int
     lead: str = ""
+    questions: tuple[Question, ...] = ()
     after: tuple[str, ...] = ()
     generated: Callable[[Path], dict[str, str]] = lambda profiles: {}
 

@@ -71,10 +71,12 @@ def all_claims(book: Catalogue, paper: Paper, ledger: Ledger) -> pd.DataFrame:
 
 
 def counts_html(found: pd.DataFrame, what: str) -> str:
-    """How many of the statuses there are, as a list of labels."""
-    counts = found.status.value_counts()
-    items = "".join(f"<li>{chip(s)} {counts[s]}</li>" for s in STATUSES if s in counts)
-    return f'<p class="echo-legend">{len(found)} {html.escape(what)}:</p><ul class="echo-counts">{items}</ul>'
+    """How many of the statuses there are, as a list of labels; what waits for the real data is counted apart."""
+    waiting, counts = (found.status == "awaiting data").sum(), found.status.value_counts()
+    items = "".join(f"<li>{chip(s)} {counts[s]}</li>" for s in STATUSES if s in counts and s != "awaiting data")
+    more = f" Another {waiting} can only be compared on the papers' own data {chip('awaiting data')}." if waiting else ""
+    return (f'<p class="echo-legend">{len(found) - waiting} {html.escape(what)} that can be judged here:{more}</p>'
+            f'<ul class="echo-counts">{items}</ul>')
 
 
 def overview_html(book: Catalogue, found: pd.DataFrame, claimed: pd.DataFrame) -> str:
