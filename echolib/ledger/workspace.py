@@ -129,8 +129,16 @@ class Workspace:
         return _whole(self.read(data), empty)
 
     def store(self, layout: Layout = "echonet", *, workers: int | None = None, progress: bool = True) -> ClipStore:
-        """The packed clips of the profile's cohort, made if they are missing or the cohort has changed."""
-        data = self.profile.echonet if layout == "echonet" else self.profile.camus
+        """The packed clips of the profile's cohort, made if they are missing or the cohort has changed.
+
+        Raises:
+            ConfigError: the profile has no cohort in this layout, or there is no such layout.
+        """
+        cohorts = {"echonet": self.profile.echonet, "camus": self.profile.camus}
+        if layout not in cohorts:
+            raise ConfigError(f"no layout is called {layout!r}; expected one of {', '.join(cohorts)}; another cohort is opened "
+                              "with store_of")
+        data = cohorts[layout]
         if data is None:
             raise ConfigError(f"profile {self.profile.name!r} has no {layout} cohort")
         return self.store_of(data, workers=workers, progress=progress)

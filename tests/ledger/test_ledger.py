@@ -164,6 +164,11 @@ def test_real_data_needs_a_folder(monkeypatch):
     assert workspace.cohort_dir(workspace.profile.echonet) == Path("somewhere")
 
 
+def test_a_store_of_no_layout_is_refused():
+    with pytest.raises(ConfigError, match="no layout is called 'camus_training'; expected one of echonet, camus"):
+        Workspace.open("smoke", ROOT).store("camus_training")
+
+
 def test_a_profile_name_cannot_leave_its_folder():
     with pytest.raises(ConfigError, match="letters, digits"):
         Workspace.open("../smoke", ROOT)
