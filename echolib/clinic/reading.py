@@ -36,7 +36,7 @@ from echolib.clinic.dicoms import open_dicom
 from echolib.clinic.stills import open_folder, open_pictures, open_zip
 from echolib.errors import DataError
 
-__all__ = ["ASSUMED_FPS", "FORMATS", "ClipFile", "open_clip"]
+__all__ = ["ASSUMED_FPS", "FORMATS", "ClipFile", "clip_stem", "open_clip"]
 
 #: Frames per second that are taken when neither the file nor the user says: the commonest of EchoNet-Dynamic.
 ASSUMED_FPS = 50.0
@@ -79,7 +79,7 @@ def open_clip(path: str | Path, *, shown_as: str | None = None) -> ClipFile:
         DataError: no such file, another format, damage, a still image, or numbers that are no grey levels.
     """
     path = Path(path)
-    file, name = shown_as or path.name, shown_as or _stem(path)
+    file, name = shown_as or path.name, shown_as or clip_stem(path)
     if path.is_dir():
         return open_folder(path, file, name, shown=shown_as is None)
     if not path.is_file():
@@ -88,7 +88,8 @@ def open_clip(path: str | Path, *, shown_as: str | None = None) -> ClipFile:
     return open_zip(path, file, name, shown=shown_as is None) if kind == "zip" else _OPENERS[kind](path, file, name)
 
 
-def _stem(path: Path) -> str:
+def clip_stem(path: Path) -> str:
+    """A clip's name: the file's without its ending, a folder's as it is."""
     return path.name if path.is_dir() else path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
 
 

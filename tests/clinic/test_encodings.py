@@ -13,14 +13,15 @@ from echolib.clinic.result import Segmentation
 from echolib.clinic.segmentation import segment
 from echolib.clinic.weights import Segmenter, load_segmenter
 from echolib.evaluation.metrics import dice
-from tests.clinic.clips import beating
+from echolib.phantom.clip import simulate
+from echolib.phantom.presets import draw
 from tests.clinic.encodings import ENCODINGS, FPS, Encoding
 
 
 @pytest.fixture(scope="module")
 def frames() -> np.ndarray:
-    """One beat, (24, 112, 112)."""
-    return beating(24, 112, 112, period=24)[0]
+    """One beat of a phantom, (24, 112, 112), at 50 frames per second."""
+    return simulate(draw("echonet", 1, frames=24)).frames
 
 
 @pytest.fixture(scope="module")
