@@ -7,6 +7,7 @@ counted, and the frame rate is that of their time stamps.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -42,15 +43,15 @@ class _Scan:
     Attributes:
         size: (height, width) of the frames, px.
         times: time stamp of each whole frame, s, None where it has none.
-        packets: for each packet whether it could be decoded.
-        corrupt: for each frame that came out whether the decoder calls it corrupt.
+        packets: for each packet whether it could be decoded, and its time stamp.
+        corrupt: for each frame that came out whether the decoder calls it corrupt, and its time stamp.
         interlaced, turned: frames of two fields; turn in degrees that players are asked for.
     """
 
     size: tuple[int, int] | None = None
     times: list[float | None] = field(default_factory=list)
-    packets: list[bool] = field(default_factory=list)
-    corrupt: list[bool] = field(default_factory=list)
+    packets: list[tuple[bool, float | None]] = field(default_factory=list)
+    corrupt: list[tuple[bool, float | None]] = field(default_factory=list)
     interlaced: int = 0
     turned: int = 0
     why: str = ""
@@ -70,13 +71,16 @@ def open_video(path: Path, file: str, name: str) -> ClipFile:
         frames = _frames(container, stream, file, scan, deep)
         levels = find_levels(frames, 100, file) if deep else _walked(frames)
         _no_gap(scan, file)
-        count = len(scan.times)
-        if count == 0:
+        if not scan.times:
             raise DataError("no frame of the video decodes" + (f": {scan.why}" if scan.why else ""), file=file,
                             value=f"{len(scan.packets)} packets of {stream.codec_context.name}", expected=_EXPECTED)
+        notes += levels.notes + _missing(scan, container, stream)
+        count = len(scan.times)
+        if count < 2 and any(note.code == "cut_short" for note in notes):
+            raise DataError("the file is cut short", file=file, value="1 whole frame", expected="at least 2 frames")
         plausible(file, count, *scan.size)
         rate, timing = _rate(scan.times, container.format.name, stream)
-        notes += timing + levels.notes + _missing(scan, container, stream, rate)
+        notes += timing
         ratio = stream.sample_aspect_ratio
         if ratio and abs(float(ratio) - 1) > 0.02:
             notes.append(Flag("pixels_not_square", f"The pixels of this video are {float(ratio):.3g} times as wide as high and "
@@ -90,7 +94,7 @@ def open_video(path: Path, file: str, name: str) -> ClipFile:
 
     def again() -> Iterator[np.ndarray]:
         with _stream(path, file) as (container, stream, _):
-            for pixels in _frames(container, stream, file, _Scan(size=scan.size), deep):
+            for pixels in itertools.islice(_frames(container, stream, file, _Scan(size=scan.size), deep), count):
                 yield levels.rgb(pixels)
 
     return ClipFile(name, count, *scan.size, fps, math.nan, "video", again, tuple(notes + doubts))
@@ -182,8 +186,9 @@ def _frames(container, stream, file: str, scan: _Scan, deep: bool) -> Iterator[n
         scan.size = scan.size or (stream.codec_context.height, stream.codec_context.width)
     try:
         for packet in container.demux(stream):
+            time = None if packet.pts is None else float(packet.pts * packet.time_base)
             if packet.is_corrupt or (jpeg and not packet.size):  # an empty chunk repeats a frame; none comes out
-                scan.packets += [False] if packet.size else []
+                scan.packets += [(False, time)] if packet.size else []
                 continue
             try:
                 if jpeg:
@@ -191,19 +196,19 @@ def _frames(container, stream, file: str, scan: _Scan, deep: bool) -> Iterator[n
                 else:
                     decoded = packet.decode()
             except (FFmpegError, DataError) as error:
-                scan.packets.append(False)
+                scan.packets.append((False, time))
                 scan.why = error.problem if isinstance(error, DataError) else str(error.strerror)
                 continue
-            scan.packets += [True] if packet.size else []
+            scan.packets += [(True, time)] if packet.size else []
             for frame in decoded:
                 if not jpeg:
-                    scan.corrupt.append(bool(frame.is_corrupt))
+                    time = frame.time
+                    scan.corrupt.append((bool(frame.is_corrupt), time))
                     if frame.is_corrupt:
                         continue
-                time = frame.time if not jpeg else None if packet.pts is None else float(packet.pts * packet.time_base)
                 yield _checked(frame, time, scan, file, jpeg, deep, convert)
     except FFmpegError as error:  # the container breaks off
-        scan.packets.append(False)
+        scan.packets.append((False, None))
         scan.why = str(error.strerror)
 
 
@@ -229,29 +234,40 @@ def _checked(frame, time: float | None, scan: _Scan, file: str, jpeg: bool, deep
 
 def _no_gap(scan: _Scan, file: str) -> None:
     """Refuse a clip with a hole: time would jump where frames in the middle do not decode."""
-    for good in (scan.packets, [not bad for bad in scan.corrupt]):
-        if True in good:
-            inner = good[good.index(True):len(good) - good[::-1].index(True)]
-            if False in inner:
+    shown = [t for t in scan.times if t is not None]
+    for read in (scan.packets, [(not corrupt, time) for corrupt, time in scan.corrupt]):
+        whole = [number for number, (good, _) in enumerate(read) if good]
+        for number, (good, time) in enumerate(read):
+            between = not good and whole and whole[0] < number < whole[-1]
+            if between and (time is None or not shown or min(shown) < time < max(shown)):
                 raise DataError("a frame in the middle does not decode" + (f" ({scan.why})" if scan.why else ""), file=file,
-                                row=good.index(True) + inner.index(False) + 1, expected="frames without a gap")
+                                row=number + 1, expected="frames without a gap")
 
 
-def _missing(scan: _Scan, container, stream, rate: float) -> list[Flag]:
-    """A note where fewer frames came out than packets went in, or than the header promises."""
+def _missing(scan: _Scan, container, stream) -> list[Flag]:
+    """A note where fewer frames came out than packets went in, or than the header promises; ``scan.times`` then ends at a gap."""
     count = len(scan.times)
     promised = stream.frames or None
-    lost = scan.packets.count(False) + sum(scan.corrupt)
-    if lost:
-        return [cut_short(count, max(promised or 0, count + lost))]
-    # Containers count frames that no player shows: those before a cut point, or before the first whole picture.
-    if promised and count < 0.9 * promised:
-        return [cut_short(count, promised)]
-    if not promised and container.duration and math.isfinite(rate):
+    lost = sum(not good for good, _ in scan.packets) + sum(corrupt for corrupt, _ in scan.corrupt)
+    if not lost and not promised and container.duration:
+        rate, _ = _rate(scan.times, container.format.name, stream)
         whole = rate * container.duration / av.time_base
-        if count < 0.9 * whole - 1:
-            return [cut_short(count, round(whole))]
-    return []
+        slack = 0.75 if len(container.streams) == 1 else 1 + 0.1 * whole  # sound may go on after the picture
+        promised = round(whole) if math.isfinite(whole) and count < whole - slack else None
+    # Containers count frames that no player shows: those before a cut point, or before the first whole picture.
+    if not lost and not (promised and count < (0.9 * promised if stream.frames else promised)):
+        return []
+    scan.times = scan.times[:_before_gap(scan.times)]
+    return [cut_short(len(scan.times), max(promised or 0, count + lost))]
+
+
+def _before_gap(times: list[float | None]) -> int:
+    """How many frames stand before the first gap among the last sixteen: a film stores frames before those shown between them."""
+    if len(times) < 4 or None in times:
+        return len(times)
+    steps = np.diff(times)
+    gaps = np.flatnonzero(steps[-16:] > 1.5 * np.median(steps))
+    return len(times) - min(16, len(steps)) + int(gaps[0]) if len(gaps) else len(times)
 
 
 def _rate(times: list[float | None], format_name: str, stream) -> tuple[float, list[Flag]]:

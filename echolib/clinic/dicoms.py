@@ -122,18 +122,25 @@ def _find(path: Path, at: int, syntax: UID | None, stated: int, size: int, file:
         begin = at + (8 if syntax.is_implicit_VR else 12)
         length = int.from_bytes(head[begin - at - 4:begin - at], "little")
         if syntax.is_encapsulated:
-            return _fragments(stream, begin, there, stated)
+            return _fragments(stream, begin, there, stated, file)
         if length == _UNDEFINED:
             return _Pixels(stated)
         whole = min(length, there - begin) // size
-    if whole == stated or (whole < stated and whole < 2) or whole > LARGEST[0]:
-        return _Pixels(stated)  # not even two: pydicom names what is wrong
+    if whole < 2 <= stated:
+        raise _cut(whole, stated, file)
+    if whole == stated or whole > LARGEST[0]:
+        return _Pixels(stated)
     if whole > stated > 1:
         return _Pixels(stated)  # padding; a header that counts several is believed
     return _Pixels(whole, tuple(((begin + t * size, size),) for t in range(whole)))
 
 
-def _fragments(stream: BinaryIO, begin: int, there: int, stated: int) -> _Pixels:
+def _cut(whole: int, stated: int, file: str) -> DataError:
+    return DataError("the file is cut short", file=file, value=f"{whole} whole frame{'s' * (whole != 1)}",
+                     expected=f"{stated} frames")
+
+
+def _fragments(stream: BinaryIO, begin: int, there: int, stated: int, file: str) -> _Pixels:
     """Frames of compressed pixel data: one to a fragment, unless the offset table at its head says otherwise."""
     stream.seek(begin)
     items, at, ended, table = [], begin, False, b""
@@ -160,6 +167,8 @@ def _fragments(stream: BinaryIO, begin: int, there: int, stated: int) -> _Pixels
         frames = [*frames, (item,)] if not starts or item[0] in starts or not frames else [*frames[:-1], (*frames[-1], item)]
     if not ended and any(len(parts) > 1 for parts in frames):
         frames.pop()  # more of it may have stood behind the cut
+    if len(frames) < 2 <= stated and not ended:
+        raise _cut(len(frames), stated, file)
     if len(frames) < 2 or len(frames) == stated:
         return _Pixels(stated)
     return _Pixels(len(frames), tuple(frames)) if stated == 1 else _Pixels(min(stated, len(frames)), tuple(frames[:stated]))

@@ -7,6 +7,7 @@ import itertools
 import math
 import re
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -103,13 +104,15 @@ def _rate_of_tiff(image: Image.Image) -> list[float]:
 
 @contextmanager
 def _opened(source: Path | io.BytesIO, file: str) -> Iterator[Image.Image]:
-    try:
-        image = Image.open(source, formats=_READERS)
-    except _DAMAGED as error:
-        raise DataError(f"not a picture that can be read ({type(error).__name__})", file=file,
-                        expected="GIF, PNG, WebP, TIFF, JPEG or BMP") from None
-    with image:
-        yield image
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # damage is told by errors of our own
+        try:
+            image = Image.open(source, formats=_READERS)
+        except _DAMAGED as error:
+            raise DataError(f"not a picture that can be read ({type(error).__name__})", file=file,
+                            expected="a whole GIF, PNG, WebP, TIFF, JPEG or BMP file") from None
+        with image:
+            yield image
 
 
 def _pixels(image: Image.Image, file: str, row: int | None) -> np.ndarray:

@@ -41,15 +41,18 @@ class Encoding:
     timed: bool = True
 
 
-def film(codec: str, pixels: str, rate: int = FPS, **options: str) -> Callable[[Path, np.ndarray], None]:
-    """Write a video with FFmpeg; the container is that of the file's ending."""
+def film(codec: str, pixels: str, rate: int = FPS, times: list[int] | None = None, **options: str) -> Callable[
+        [Path, np.ndarray], None]:
+    """Write a video with FFmpeg; the container is that of the file's ending. ``times`` are in units of 1 / rate."""
     def write(path: Path, frames: np.ndarray) -> None:
         with av.open(str(path), "w") as container:
             stream = container.add_stream(codec, rate=Fraction(rate), options=options)
             stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], pixels
             stream.bit_rate = 4_000_000
-            for frame in frames:
+            for number, frame in enumerate(frames):
                 picture = av.VideoFrame.from_ndarray(frame, format="gray").reformat(format=pixels)
+                if times is not None:
+                    picture.pts, picture.time_base = times[number], Fraction(1, rate)
                 container.mux(stream.encode(picture))
             container.mux(stream.encode())
     return write
@@ -62,7 +65,8 @@ def _animated(kind: str, **options) -> Callable[[Path, np.ndarray], None]:
     return write
 
 
-def _still(frame: np.ndarray, ending: str) -> bytes:
+def still(frame: np.ndarray, ending: str) -> bytes:
+    """The content of one picture file."""
     stream = io.BytesIO()
     Image.fromarray(frame).save(stream, format={"png": "PNG", "jpg": "JPEG", "tif": "TIFF"}[ending],
                                 **({"quality": 95} if ending == "jpg" else {}))
@@ -74,7 +78,7 @@ def stills(ending: str, deep: bool = False) -> Callable[[Path, np.ndarray], None
     def write(path: Path, frames: np.ndarray) -> None:
         path.mkdir()
         for number, frame in enumerate(frames, start=1):
-            (path / f"Bild {number}.{ending}").write_bytes(_still(frame.astype(np.uint16) * 16 if deep else frame, ending))
+            (path / f"Bild {number}.{ending}").write_bytes(still(frame.astype(np.uint16) * 16 if deep else frame, ending))
         (path / ".DS_Store").write_bytes(b"\0" * 9)
         (path / "readme.txt").write_text("exported")
     return write
@@ -83,7 +87,7 @@ def stills(ending: str, deep: bool = False) -> Callable[[Path, np.ndarray], None
 def _zip(path: Path, frames: np.ndarray) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         for number, frame in enumerate(frames):
-            archive.writestr(f"export/frame{number:04d}.jpg", _still(frame, "jpg"))
+            archive.writestr(f"export/frame{number:04d}.jpg", still(frame, "jpg"))
             archive.writestr(f"__MACOSX/export/._frame{number:04d}.jpg", b"\0")
 
 
