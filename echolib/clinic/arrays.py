@@ -32,6 +32,8 @@ _DAMAGED = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, Type
 _SHAPES = "(T, H, W), (T, H, W, 1) or (T, H, W, 3); with colour first, (T, 3, H, W) or (3, T, H, W)"
 #: Names under which an NPZ file holds its frames; the first one that is there is taken.
 _NAMES = ("frames", "video", "clip", "images", "image", "data", "arr_0")
+#: Most bytes of an array that is held in memory.
+_LARGEST_ARRAY = 4 * 2 ** 30
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
@@ -160,8 +162,8 @@ def open_npz(path: Path, file: str, name: str) -> ClipFile:
                 if entry.filename.endswith(".npy"):
                     with archive.open(entry) as stream:
                         shape, _, dtype = _npy_header(stream)
-                    if dtype.itemsize * math.prod(shape) > entry.file_size:
-                        raise ValueError("fewer bytes than the shape asks for")
+                    if dtype.itemsize * math.prod(shape) > min(entry.file_size, _LARGEST_ARRAY):
+                        raise ValueError("fewer bytes than the shape asks for, or more than fit in memory")
                     shapes[entry.filename[:-4]] = shape, dtype
             chosen = _choose(shapes, file)
         with np.load(path, allow_pickle=False) as arrays:
