@@ -6,21 +6,19 @@ data ends early, or holds frames that the header does not count, the whole frame
 
 from __future__ import annotations
 
-import struct
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pydicom
 from pydicom.encaps import encapsulate
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, iter_pixels
-from pydicom.uid import UID
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi, get_decoder, iter_pixels
 
 from echolib.clinic.clip_file import ClipFile, believed, cut_short, plausible
+from echolib.clinic.dicom_parts import WHOLE_FILE, Pixels, find_frames, read_pieces
 from echolib.clinic.levels import Levels, find_levels, window
+from echolib.clinic.lossless_jpeg import LOSSLESS_JPEG, lossless_frames
 from echolib.clinic.result import Flag
 from echolib.data.dicom import _DAMAGED, _TAGS, LARGEST, _eight_bit, _fps, _numbers, _quietly, _source, _spacing
 from echolib.errors import DataError
@@ -29,8 +27,6 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _SEEN = [*_TAGS, "HighBit", "PixelRepresentation", "PlanarConfiguration", "WindowCenter", "WindowWidth", "VOILUTSequence",
          "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "SOPClassUID", "ExtendedOffsetTable",
          "ExtendedOffsetTableLengths"]
-_WHOLE_FILE = "a whole file in a transfer syntax that can be decoded (native, RLE, JPEG, JPEG 2000)"
-_UNDEFINED = 0xFFFFFFFF
 
 
 def open_dicom(path: Path, file: str, name: str) -> ClipFile:
@@ -49,7 +45,9 @@ def open_dicom(path: Path, file: str, name: str) -> ClipFile:
     if bits not in (8, 16, 32) or (bits > 8 and kind not in (*_GREY, "PALETTE COLOR")):
         raise DataError("pixels of a depth that cannot be shown", file=file, value=f"{bits} bits, {kind or 'no interpretation'}",
                         expected="8 bits, or up to 32 bits of grey")
-    pixels = _find(path, at, header.file_meta.get("TransferSyntaxUID"), stated, height * width * samples * (bits // 8), file)
+    size = height * width * samples * (bits // 8)
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    pixels = find_frames(path, at, syntax, stated, size * 2 // 3 if kind == "YBR_FULL_422" else size, file)
     count, notes = pixels.frames, []
     plausible(file, count, height, width)
     if count > stated:
@@ -95,91 +93,12 @@ def _number(header: pydicom.Dataset, tag: str, file: str, default: int = 0) -> i
         raise DataError("frame count, rows, columns or bits cannot be read", file=file) from None
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    """Where the frames are.
-
-    Attributes:
-        frames: whole frames in the file.
-        parts: (offset, length) of the pieces of each, when the file cannot be handed to pydicom as it is because it ends early
-            or counts wrongly.
-    """
-
-    frames: int
-    parts: tuple[tuple[tuple[int, int], ...], ...] | None = None
-
-
-def _find(path: Path, at: int, syntax: UID | None, stated: int, size: int, file: str) -> _Pixels:
-    """Look for the frames behind the header without decoding them; what this cannot judge is left to pydicom."""
-    if syntax is None or not syntax.is_transfer_syntax or syntax.is_deflated or not syntax.is_little_endian or size <= 0:
-        return _Pixels(stated)
-    with path.open("rb") as stream:
-        there = stream.seek(0, 2)
-        stream.seek(at)
-        head = stream.read(12)
-        if head[:4] != b"\xe0\x7f\x10\x00":
-            raise DataError("no pixels behind the header: the file is cut short or holds none", file=file, expected=_WHOLE_FILE)
-        begin = at + (8 if syntax.is_implicit_VR else 12)
-        length = int.from_bytes(head[begin - at - 4:begin - at], "little")
-        if syntax.is_encapsulated:
-            return _fragments(stream, begin, there, stated, file)
-        if length == _UNDEFINED:
-            return _Pixels(stated)
-        whole = min(length, there - begin) // size
-    if whole < 2 <= stated:
-        raise _cut(whole, stated, file)
-    if whole == stated or whole > LARGEST[0]:
-        return _Pixels(stated)
-    if whole > stated > 1:
-        return _Pixels(stated)  # padding; a header that counts several is believed
-    return _Pixels(whole, tuple(((begin + t * size, size),) for t in range(whole)))
-
-
-def _cut(whole: int, stated: int, file: str) -> DataError:
-    return DataError("the file is cut short", file=file, value=f"{whole} whole frame{'s' * (whole != 1)}",
-                     expected=f"{stated} frames")
-
-
-def _fragments(stream: BinaryIO, begin: int, there: int, stated: int, file: str) -> _Pixels:
-    """Frames of compressed pixel data: one to a fragment, unless the offset table at its head says otherwise."""
-    stream.seek(begin)
-    items, at, ended, table = [], begin, False, b""
-    while at + 8 <= there:
-        stream.seek(at)
-        tag, length = struct.unpack("<4sI", stream.read(8))
-        if tag == b"\xfe\xff\xdd\xe0":
-            ended = True
-            break
-        if tag != b"\xfe\xff\x00\xe0" or at + 8 + length > there:
-            break
-        if at == begin:
-            table = stream.read(min(length, 4 * LARGEST[0]))
-        else:
-            items.append((at + 8, length))
-        at += 8 + length
-    if ended and stated > 1:
-        return _Pixels(stated)
-    # Each entry of the table is where the first fragment of a frame begins, counted from the end of the table's own item.
-    first = begin + 8 + len(table)
-    starts = {first + offset + 8 for offset in struct.unpack(f"<{len(table) // 4}I", table[:len(table) // 4 * 4])}
-    frames: list[tuple[tuple[int, int], ...]] = []
-    for item in items:
-        frames = [*frames, (item,)] if not starts or item[0] in starts or not frames else [*frames[:-1], (*frames[-1], item)]
-    if not ended and any(len(parts) > 1 for parts in frames):
-        frames.pop()  # more of it may have stood behind the cut
-    if len(frames) < 2 <= stated and not ended:
-        raise _cut(len(frames), stated, file)
-    if len(frames) < 2 or len(frames) == stated:
-        return _Pixels(stated)
-    return _Pixels(len(frames), tuple(frames)) if stated == 1 else _Pixels(min(stated, len(frames)), tuple(frames[:stated]))
-
-
-def _decoded(path: Path, pixels: _Pixels, header: pydicom.Dataset, size: tuple[int, int], kind: str,
+def _decoded(path: Path, pixels: Pixels, header: pydicom.Dataset, size: tuple[int, int], kind: str,
              file: str) -> Iterator[np.ndarray]:
     """Stored values frame by frame: (H, W) numbers or (H, W, 3) uint8."""
     count = 0
     try:
-        for values in _quietly(iter_pixels(_whole(path, pixels))):
+        for values in _decoder(path, pixels, header):
             count += 1
             if kind == "PALETTE COLOR":
                 values = _eight_bit(apply_color_lut(values, header))
@@ -192,9 +111,12 @@ def _decoded(path: Path, pixels: _Pixels, header: pydicom.Dataset, size: tuple[i
             yield np.ascontiguousarray(values[..., :3] if values.ndim == 3 else values)
             if count >= pixels.frames:
                 return
+    except NotImplementedError:
+        raise DataError("no decoder for the compression of its pixels", file=file, value=_syntax(header),
+                        expected=WHOLE_FILE) from None
     except _DAMAGED as error:
         raise DataError(f"the pixels do not decode ({type(error).__name__})", file=file, row=count + 1,
-                        value=_syntax(header), expected=_WHOLE_FILE) from None
+                        value=_syntax(header), expected=WHOLE_FILE) from None
     if count < pixels.frames:
         raise DataError("frames are missing", file=file, value=count, expected=f"{pixels.frames} frames")
 
@@ -205,23 +127,34 @@ def _syntax(header: pydicom.Dataset) -> str:
     return uid.name if uid is not None and uid.is_transfer_syntax else "an unknown transfer syntax"
 
 
-def _whole(path: Path, pixels: _Pixels) -> object:
-    """What pydicom decodes: the file, or where that ends early a data set of the frames that are there."""
-    if pixels.parts is None:
-        return _source(path)
+def _decoder(path: Path, pixels: Pixels, header: pydicom.Dataset) -> Iterator[np.ndarray]:
+    """Frames as they are stored, colour as RGB.
+
+    GDCM is passed over where another decoder of pydicom's will do: it ends the process on some damaged files.
+    """
+    syntax = header.file_meta.get("TransferSyntaxUID")
+    if syntax in LOSSLESS_JPEG and pixels.pieces and header.BitsAllocated == 8:
+        return lossless_frames(read_pieces(path, pixels.pieces), str(header.PhotometricInterpretation).strip())
+    plugin = ""
+    if syntax is not None and syntax.is_transfer_syntax and syntax.is_encapsulated:
+        decoder = get_decoder(syntax)
+        if not decoder.is_available:
+            raise NotImplementedError("no decoder")
+        usable = decoder.available_plugins
+        plugin = next((name for name in usable if name != "gdcm"), "")
+    return _quietly(iter_pixels(_source(path) if pixels.intact else _rebuilt(path, pixels), decoding_plugin=plugin))
+
+
+def _rebuilt(path: Path, pixels: Pixels) -> pydicom.Dataset:
+    """A data set of the frames that are there, for a file that ends early or counts them wrongly."""
     with warnings.catch_warnings(), path.open("rb") as stream:
         warnings.simplefilter("ignore")
         data = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=_SEEN,
                                force=path.suffix.lower() in (".dcm", ".dicom"))
-        frames = []
-        for pieces in pixels.parts:
-            frames.append(b"")
-            for offset, length in pieces:
-                stream.seek(offset)
-                frames[-1] += stream.read(length)
     for table in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
         if table in data:
             delattr(data, table)
+    frames = list(read_pieces(path, pixels.pieces))
     data.NumberOfFrames = str(len(frames))
     compressed = data.file_meta.TransferSyntaxUID.is_encapsulated
     data.PixelData = encapsulate(frames) if compressed else b"".join(frames) + b"\0" * (sum(map(len, frames)) % 2)

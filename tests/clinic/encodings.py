@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 import pydicom
 from PIL import Image
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGBaseline8Bit, RLELossless
+from pydicom.uid import JPEGBaseline8Bit, JPEGLosslessSV1, RLELossless
 
 from echolib.data.video import write_avi, write_mp4
 from tests.clinic.test_reading import dicom
@@ -112,6 +113,38 @@ def dicom_jpeg(path: Path, frames: np.ndarray, colour: bool) -> None:
     data.save_as(path)
 
 
+def _lossless_jpeg(frame: np.ndarray) -> bytes:
+    """(H, W, C) uint8 as lossless JPEG (ITU T.81, process 14, each pixel foretold by the one before it)."""
+    height, width, channels = frame.shape
+    values = frame.astype(int)
+    before = np.roll(values, 1, axis=1)
+    before[1:, 0], before[0, 0] = values[:-1, 0], 128
+    difference = (values - before).ravel()
+    size = np.ceil(np.log2(np.abs(difference) + 1)).astype(int)  # bits of the difference; its code is that number in 4 bits
+    words = (size << size) | np.where(difference < 0, difference + (1 << size) - 1, difference)
+    length = size + 4
+    place = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+    bits = np.repeat(words, length) >> (np.repeat(length, length) - 1 - place) & 1
+    data = np.packbits(np.concatenate([bits, np.ones(-len(bits) % 8, int)]).astype(bool)).tobytes().replace(b"\xff", b"\xff\0")
+    ids = range(1, channels + 1)
+    frame_header = struct.pack(">BHHB", 8, height, width, channels) + b"".join(bytes((k, 0x11, 0)) for k in ids)
+    table = bytes((0, 0, 0, 0, 9, *[0] * 12, *range(9)))
+    scan = bytes((channels, *(byte for k in ids for byte in (k, 0)), 1, 0, 0))
+    parts = ((0xC3, frame_header), (0xC4, table), (0xDA, scan))
+    return b"\xff\xd8" + b"".join(struct.pack(">BBH", 0xFF, m, len(p) + 2) + p for m, p in parts) + data + b"\xff\xd9"
+
+
+def dicom_lossless(path: Path, frames: np.ndarray, colour: bool) -> None:
+    """Lossless JPEG, in grey or RGB."""
+    dicom(path, _colour(frames) if colour else frames, "RGB" if colour else "MONOCHROME2", FrameTime="20")
+    data = pydicom.dcmread(path)
+    parts = [_lossless_jpeg(frame if colour else frame[..., None]) for frame in (_colour(frames) if colour else frames)]
+    data.PixelData = encapsulate([part + b"\0" * (len(part) % 2) for part in parts])
+    data["PixelData"].VR = "OB"
+    data.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+    data.save_as(path)
+
+
 def dicom_rle(path: Path, frames: np.ndarray) -> None:
     """RLE, RGB."""
     dicom(path, _colour(frames), "RGB", CineRate="50")
@@ -187,6 +220,8 @@ ENCODINGS = (
     Encoding("ybr.dcm", _ybr, exact=True),
     Encoding("jpeg.dcm", lambda path, frames: dicom_jpeg(path, frames, colour=False)),
     Encoding("jpeg-colour.dcm", lambda path, frames: dicom_jpeg(path, frames, colour=True)),
+    Encoding("lossless.dcm", lambda path, frames: dicom_lossless(path, frames, colour=False), exact=True),
+    Encoding("lossless-colour.dcm", lambda path, frames: dicom_lossless(path, frames, colour=True), exact=True),
     Encoding("rle.dcm", dicom_rle, exact=True),
     Encoding("deep.dcm", dicom_deep),
     Encoding("deep-window.dcm", lambda path, frames: dicom_deep(path, frames, **WINDOW), exact=True),

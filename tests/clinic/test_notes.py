@@ -10,6 +10,8 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from pydicom.pixels import get_decoder
+from pydicom.uid import JPEGLSLossless
 
 from echolib.clinic import arrays
 from echolib.clinic.clip_file import ClipFile
@@ -34,7 +36,7 @@ def codes(clip: ClipFile) -> list[str]:
 #: Kinds that hold whole frames when their end is missing. A film whose index stands at its end, and a ZIP file, do not.
 CUT = ("motion-jpeg.avi", "raw.avi", "divx.avi", "h264.mp4", "ffv1.mkv", "vp9.webm", "windows-media.wmv", "mpeg1.mpg",
        "broadcast.ts", "flash.flv", "animated.gif", "animated.png", "pages.tif", "grey.dcm", "rgb.dcm", "jpeg.dcm", "rle.dcm",
-       "deep-window.dcm",
+       "lossless.dcm", "deep-window.dcm",
        "clip.nii.gz", "deep.nii", "clip.npy", "deep.npy")
 
 
@@ -125,6 +127,16 @@ def test_a_dicom_that_counts_its_frames_wrongly(tmp_path, frames, jpeg, says):
     clip = open_clip(path)
     assert clip.frames == 20 and codes(clip) == ["cut_short" if says == 30 else "more_frames"]
     assert np.abs(clip.video[..., 0].astype(int) - frames).mean() < 4
+
+
+@pytest.mark.skipif(get_decoder(JPEGLSLossless).is_available, reason="a decoder is installed")
+def test_a_dicom_in_a_compression_that_cannot_be_decoded(tmp_path, frames):
+    dicom_jpeg(tmp_path / "clip.dcm", frames, colour=False)
+    data = pydicom.dcmread(tmp_path / "clip.dcm")
+    data.file_meta.TransferSyntaxUID = JPEGLSLossless
+    data.save_as(tmp_path / "clip.dcm")
+    with pytest.raises(DataError, match=r"clip.dcm: no decoder.*JPEG-LS Lossless.*gdcmconv --raw"):
+        list(open_clip(tmp_path / "clip.dcm"))
 
 
 @pytest.mark.parametrize(("step", "unit", "fps", "told"), [

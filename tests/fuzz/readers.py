@@ -261,7 +261,8 @@ MORE: dict[str, tuple[str | None, tuple[bytes, ...]]] = {
     "broadcast.ts": (None, (b"\x47\x41",)),
     "animated.gif": (None, (b"!\xf9\x04", b",\0\0")), "animated.png": (None, (b"IHDR", b"acTL", b"fcTL", b"fdAT", b"IDAT")),
     "pages.tif": (None, (b"II*\0", b"\0\x01\x03\0", b"\x11\x01")), "stills.zip": ("zip", (b"PK\x01\x02", b"PK\x03\x04", b"JFIF")),
-    "deep.dcm": (None, DICOM_MARKS), "deep-window.dcm": (None, DICOM_MARKS), "deep.nii": (None, NIFTI_MARKS),
+    "deep.dcm": (None, DICOM_MARKS), "lossless.dcm": (None, DICOM_MARKS),
+    "deep-window.dcm": (None, DICOM_MARKS), "deep.nii": (None, NIFTI_MARKS),
     "deep.npy": (None, (b"shape", b"descr", b"NUMPY")), "clip.npz": ("zip", (b"shape", b"descr", b"PK\x01\x02", b"PK\x03\x04")),
 } | ({name: (None, (b"DimSize", b"ElementType", b"sizes", b"type", b"encoding")) for name in ("clip.mha", "clip.nrrd")}
      if arrays.SimpleITK else {})
