@@ -1,4 +1,4 @@
-"""Arrays as clips: NPY and NPZ, NIfTI, and with SimpleITK the MetaImage (MHD, MHA) and NRRD files of research."""
+"""Arrays as clips: NPY and NPZ, and NIfTI."""
 
 from __future__ import annotations
 
@@ -19,13 +19,6 @@ from echolib.clinic.levels import Levels, find_levels
 from echolib.clinic.result import Flag
 from echolib.errors import DataError
 from echolib.files import DAMAGED_ARRAY
-
-try:
-    import SimpleITK
-except ImportError:  # MHD, MHA and NRRD files are then refused with a word on how to get it
-    SimpleITK = None
-else:
-    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # they quote paths
 
 _DAMAGED = (ImageFileError, HeaderDataError, OSError, EOFError, ValueError, TypeError, KeyError, IndexError, ArithmeticError,
             AttributeError, MemoryError, SyntaxError, zlib.error)
@@ -243,7 +236,7 @@ def open_nifti(path: Path, file: str, name: str) -> ClipFile:
 
     plain = bool(stored.names) or (stored == np.uint8 and (data.slope, data.inter) == (1.0, 0.0))
     there, levels, notes = _walk(frame, count, file, plain=plain)
-    fps, timing = _time_step(zooms[axis] if axis > 2 else math.nan, units[1])
+    fps, timing = time_step(zooms[axis] if axis > 2 else math.nan, units[1])
 
     def frames() -> Iterator[np.ndarray]:
         for t in range(there):
@@ -252,11 +245,11 @@ def open_nifti(path: Path, file: str, name: str) -> ClipFile:
             except _CutError:
                 raise DataError("the frame cannot be read", file=file, row=t + 1) from None
 
-    return ClipFile(name, there, shape[1], shape[0], fps, _spacing(zooms, units[0]), "nifti", frames,
+    return ClipFile(name, there, shape[1], shape[0], fps, spacing_of(zooms, units[0]), "nifti", frames,
                     tuple(notes + levels.notes + timing))
 
 
-def _time_step(step: float, unit: str) -> tuple[float, list[Flag]]:
+def time_step(step: float, unit: str) -> tuple[float, list[Flag]]:
     """Frames per second from the step of a time axis; a unit that is missing or wrong is found from what hearts allow.
 
     Steps of 0.003 to 0.125 can only be seconds, those of 3.3 to 125 only milliseconds; the 1 that programs write who do not
@@ -276,61 +269,10 @@ def _time_step(step: float, unit: str) -> tuple[float, list[Flag]]:
     return believed(1 / (step * known)) if known else (math.nan, [])
 
 
-def _spacing(zooms: list[float], unit: str) -> float:
+def spacing_of(zooms: list[float], unit: str) -> float:
     """mm. Square pixels only; exactly 1 without a unit is what a program writes that does not know."""
     factor = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}.get(unit, math.nan)
     x, y = zooms[0] * factor, zooms[1] * factor
     if not (math.isfinite(x) and 0 < x < 10 and abs(x - y) <= 0.01 * x) or (unit == "unknown" and x == 1.0):
         return math.nan
     return x
-
-
-def open_itk(path: Path, file: str, name: str) -> ClipFile:
-    """Open a MetaImage or NRRD file of (x, y, time) or (x, y, 1, time); it is held in memory.
-
-    Raises:
-        DataError: SimpleITK is not installed, damage, another shape, or numbers that are no grey levels.
-    """
-    if SimpleITK is None:
-        raise DataError("a MetaImage or NRRD file, for which SimpleITK is needed and not installed here", file=file,
-                        expected='`pip install "echolib[itk]"`, or the clip as NIfTI')
-    _stays_here(path, file)
-    try:
-        reader = SimpleITK.ImageFileReader()
-        reader.SetImageIO("NrrdImageIO" if _begins(path, b"NRRD") else "MetaImageIO")
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        size, zooms, channels = reader.GetSize(), reader.GetSpacing(), reader.GetNumberOfComponents()
-        long = [axis for axis in range(2, len(size)) if size[axis] != 1]
-        if len(size) not in (3, 4) or len(long) > 1 or channels not in (1, 3, 4):
-            raise DataError("not a 2-D clip", file=file, value=(*size, channels), expected="(x, y, time) or (x, y, 1, time)")
-        axis = long[0] if long else 2
-        plausible(file, size[axis], size[1], size[0])
-        array = SimpleITK.GetArrayFromImage(reader.Execute())  # (time, y, x), (time, 1, y, x) or (1, time, y, x), and channels
-    except RuntimeError:
-        raise DataError("not a MetaImage or NRRD file that can be read, or its data file is missing or too short", file=file,
-                        expected="the header and, where it is apart, its data file beside it under the name that the header "
-                        "gives") from None
-    array = array.reshape(size[axis], size[1], size[0], channels)[..., :3 if channels > 1 else 1]
-    levels = Levels() if array.dtype == np.uint8 else find_levels(array, len(array), file)
-    fps, timing = _time_step(zooms[axis] if axis > 2 else math.nan, "unknown")
-    return ClipFile(name, size[axis], size[1], size[0], fps, _spacing(list(zooms), "mm" if zooms[0] != 1 else "unknown"), "itk",
-                    lambda: (levels.rgb(pixels) for pixels in array), tuple(levels.notes + timing))
-
-
-def _begins(path: Path, magic: bytes) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(len(magic)) == magic
-
-
-def _stays_here(path: Path, file: str) -> None:
-    """Refuse a header whose data lies in another folder: a stranger's file must not have ours read."""
-    with path.open("rb") as stream:
-        head = stream.read(65_536).split(b"\n\n")[0]
-    for line in head.splitlines():
-        key, _, value = line.replace(b"=", b":", 1).partition(b":")
-        if key.strip().lower() in (b"elementdatafile", b"data file", b"datafile"):
-            named = value.strip()
-            if b"/" in named or b"\\" in named or named.startswith(b"..") or named.upper().startswith(b"LIST") or b"%" in named:
-                raise DataError("the header names data in another folder or in several files", file=file,
-                                expected="one data file beside the header")

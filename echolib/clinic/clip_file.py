@@ -28,7 +28,7 @@ class ClipFile:
         height, width: px.
         fps: frames per second; NaN when the file does not say, or says what cannot be.
         spacing_mm: mm per px, the same both ways; NaN when unknown.
-        kind: ``video``, ``pictures``, ``dicom``, ``nifti``, ``npy``, ``npz`` or ``itk``.
+        kind: ``video``, ``pictures``, ``dicom``, ``nifti``, ``npy``, ``npz`` or ``raw`` (MetaImage, NRRD).
         notes: what the reader had to decide, for the report: a window, a file cut short, a frame rate not believed.
     """
 

@@ -13,7 +13,7 @@ DICOM               colour, palette or grey; the transfer syntaxes   frame time 
                     that pydicom decodes
 NIfTI               (x, y, t), (x, y, 1, t) or RGB; a CAMUS half     time step; spacing in mm
                     cycle
-MHD, MHA, NRRD      the same, where SimpleITK is installed           time step of a 4-D file; spacing in mm
+MHD, MHA, NRRD      the same                                         time step of a 4-D file; spacing in mm
 NPY, NPZ            (T, H, W), (T, H, W, 1) or (T, H, W, 3)          ``fps`` in an NPZ file; no spacing
 ==================  ===============================================  =================================================
 
@@ -29,10 +29,11 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from echolib.clinic.arrays import open_itk, open_nifti, open_npy, open_npz
+from echolib.clinic.arrays import open_nifti, open_npy, open_npz
 from echolib.clinic.clip_file import ClipFile
 from echolib.clinic.containers import open_video
 from echolib.clinic.dicoms import open_dicom
+from echolib.clinic.raw_images import open_raw
 from echolib.clinic.stills import open_folder, open_pictures, open_zip
 from echolib.errors import DataError
 
@@ -42,7 +43,7 @@ __all__ = ["ASSUMED_FPS", "FORMATS", "ClipFile", "clip_stem", "open_clip"]
 ASSUMED_FPS = 50.0
 FORMATS = ("a video (AVI, MP4, MOV, MKV, WebM, WMV, MPEG, GIF), DICOM, NIfTI, NPY, NPZ or TIFF file, or a folder or ZIP file of "
            "stills")
-_OPENERS = {"npy": open_npy, "npz": open_npz, "nifti": open_nifti, "itk": open_itk, "dicom": open_dicom, "video": open_video,
+_OPENERS = {"npy": open_npy, "npz": open_npz, "nifti": open_nifti, "raw": open_raw, "dicom": open_dicom, "video": open_video,
             "pictures": open_pictures}
 #: What files begin with: where, the bytes, and who reads them.
 _MAGIC = (
@@ -54,7 +55,7 @@ _MAGIC = (
     (0, b"DKIF", "video"), (0, b"YUV4MPEG2", "video"), (0, b"\0\0\0\x01\x67", "video"), (0, b"\0\0\x01\x67", "video"),
     (0, b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01", "video"), (0, b".RMF", "video"), (8, b"WEBP", "pictures"),
     (0, b"RIFF", "video"), (0, b"GIF8", "pictures"), (0, b"\x89PNG", "pictures"), (0, b"II*\0", "pictures"),
-    (0, b"MM\0*", "pictures"), (0, b"II+\0", "pictures"), (0, b"MM\0+", "pictures"), (0, b"NRRD000", "itk"),
+    (0, b"MM\0*", "pictures"), (0, b"II+\0", "pictures"), (0, b"MM\0+", "pictures"), (0, b"NRRD000", "raw"),
     (344, b"n+1", "nifti"), (344, b"n+2", "nifti"), (4, b"n+2\0", "nifti"), (4, b"n+1\0", "nifti"))
 #: What people have beside clips, and what would do instead.
 _ELSE = (
@@ -105,7 +106,7 @@ def _kind(path: Path, file: str) -> str:
     if head[:1] == b"\x47" and head[188:189] == b"\x47" or head[4:5] == b"\x47" and head[196:197] == b"\x47":
         return "video"  # a transport stream: a 0x47 every 188 bytes, on a camcorder's disc every 192
     if b"ElementType" in head or (b"NDims" in head and b"DimSize" in head):
-        return "itk"
+        return "raw"
     for at, magic, what, would_do in _ELSE:
         if head.startswith(magic, at):
             raise DataError(f"{what}, not a clip", file=file, expected=would_do or FORMATS)

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from echolib.clinic import arrays
 from echolib.clinic.reading import open_clip
 from echolib.clinic.result import Segmentation
 from echolib.clinic.segmentation import segment
@@ -37,8 +36,6 @@ def expected(frames, segmenter) -> Segmentation:
 
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=lambda encoding: encoding.name)
 def test_one_clip_in_every_encoding(tmp_path, frames, segmenter, expected, encoding: Encoding):
-    if encoding.name.endswith((".mhd", ".mha", ".nrrd")) and arrays.SimpleITK is None:
-        pytest.skip("SimpleITK is not installed")
     path = tmp_path / encoding.name
     encoding.write(path, frames)
     clip = open_clip(path)

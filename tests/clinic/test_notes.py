@@ -13,14 +13,13 @@ import pytest
 from pydicom.pixels import get_decoder
 from pydicom.uid import JPEGLSLossless
 
-from echolib.clinic import arrays
 from echolib.clinic.clip_file import ClipFile
 from echolib.clinic.reading import open_clip
 from echolib.clinic.segmentation import segment
 from echolib.data.video import write_avi
 from echolib.errors import DataError
 from tests.clinic.clips import beating, stand_in
-from tests.clinic.encodings import ENCODINGS, dicom_jpeg, film, itk, still, stills
+from tests.clinic.encodings import ENCODINGS, dicom_jpeg, film, meta, still, stills
 from tests.clinic.test_reading import dicom
 
 
@@ -37,7 +36,8 @@ def codes(clip: ClipFile) -> list[str]:
 CUT = ("motion-jpeg.avi", "raw.avi", "divx.avi", "h264.mp4", "ffv1.mkv", "vp9.webm", "windows-media.wmv", "mpeg1.mpg",
        "broadcast.ts", "flash.flv", "animated.gif", "animated.png", "pages.tif", "grey.dcm", "rgb.dcm", "jpeg.dcm", "rle.dcm",
        "lossless.dcm", "deep-window.dcm",
-       "clip.nii.gz", "deep.nii", "clip.npy", "deep.npy")
+       "clip.nii.gz", "deep.nii", "clip.npy", "deep.npy",
+       "clip.mha")
 
 
 @pytest.mark.parametrize("name", CUT)
@@ -53,10 +53,8 @@ def test_a_file_cut_short_gives_the_frames_that_are_there(tmp_path, frames, name
     assert "cut_short" in [flag.code for flag in segment(clip, 50, weights=stand_in()).flags]
 
 
-@pytest.mark.parametrize("name", ["h264.mov", "stills.zip", "clip.npz", "clip.mha"])
+@pytest.mark.parametrize("name", ["h264.mov", "stills.zip", "clip.npz", "clip.nrrd"])
 def test_what_is_lost_with_its_end_is_named(tmp_path, frames, name):
-    if name == "clip.mha" and arrays.SimpleITK is None:
-        pytest.skip("SimpleITK is not installed")
     path = tmp_path / name
     next(e for e in ENCODINGS if e.name == name).write(path, frames)
     path.write_bytes(path.read_bytes()[:int(0.6 * path.stat().st_size)])
@@ -203,21 +201,27 @@ def test_an_npz_file_with_several_arrays(tmp_path, frames):
         open_clip(path)
 
 
-@pytest.mark.skipif(arrays.SimpleITK is None, reason="SimpleITK is not installed")
 @pytest.mark.parametrize("named", ["../secret.raw", "/etc/passwd", "LIST", "frame%03d.raw 1 9 1"])
 def test_a_header_cannot_have_other_files_read(tmp_path, frames, named):
-    itk(tmp_path / "clip.mhd", frames)
+    meta(tmp_path / "clip.mhd", frames)
     text = (tmp_path / "clip.mhd").read_text().replace("clip.raw", named)
     (tmp_path / "clip.mhd").write_text(text)
     with pytest.raises(DataError, match="clip.mhd: the header names data in another folder"):
         open_clip(tmp_path / "clip.mhd")
 
 
-def test_without_simpleitk_it_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(arrays, "SimpleITK", None)
-    (tmp_path / "clip.nrrd").write_bytes(b"NRRD0004\ntype: uchar\n")
-    with pytest.raises(DataError, match="clip.nrrd: .*SimpleITK is needed.*pip install"):
-        open_clip(tmp_path / "clip.nrrd")
+@pytest.mark.parametrize(("old", "new", "said"), [
+    ("MET_UCHAR", "MET_LONG", "MET_LONG"), ("DimSize = 112 96 20", "DimSize = 112 96 20 2", "112 x 96 x 20 x 2"),
+    ("DimSize = 112 96 20", "DimSize = 112 96 2000000", "size of an echo clip"),
+    ("BinaryData = True", "BinaryData = False", "text"),
+    ("clip.raw", "gone.raw", "not there"), ("DimSize = 112 96 20", "DimSize = 112 x", "header")])
+def test_a_header_that_does_not_fit_is_named(tmp_path, frames, old, new, said):
+    meta(tmp_path / "clip.mhd", frames)
+    text = (tmp_path / "clip.mhd").read_text()
+    assert old in text
+    (tmp_path / "clip.mhd").write_text(text.replace(old, new))
+    with pytest.raises(DataError, match=f"clip.mhd: .*{said}"):
+        open_clip(tmp_path / "clip.mhd")
 
 
 @pytest.mark.parametrize(("name", "content", "said"), [

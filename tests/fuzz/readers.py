@@ -19,7 +19,6 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, RLELossless
 
 from echolib import models
-from echolib.clinic import arrays
 from echolib.clinic.reading import open_clip
 from echolib.clinic.weights import load_segmenter, save_segmenter
 from echolib.config import load_profile
@@ -264,8 +263,9 @@ MORE: dict[str, tuple[str | None, tuple[bytes, ...]]] = {
     "deep.dcm": (None, DICOM_MARKS), "lossless.dcm": (None, DICOM_MARKS),
     "deep-window.dcm": (None, DICOM_MARKS), "deep.nii": (None, NIFTI_MARKS),
     "deep.npy": (None, (b"shape", b"descr", b"NUMPY")), "clip.npz": ("zip", (b"shape", b"descr", b"PK\x01\x02", b"PK\x03\x04")),
-} | ({name: (None, (b"DimSize", b"ElementType", b"sizes", b"type", b"encoding")) for name in ("clip.mha", "clip.nrrd")}
-     if arrays.SimpleITK else {})
+    "clip.mhd": (None, (b"DimSize", b"ElementType", b"Data")), "clip.mha": (None, (b"DimSize", b"ElementType", b"Data")),
+    "clip.nrrd": (None, (b"sizes", b"type", b"encoding", b"kinds", b"dimension")),
+}
 
 
 def _encoding(name: str) -> Reader:
