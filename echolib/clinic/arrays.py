@@ -187,7 +187,7 @@ def _choose(shapes: dict[str, tuple[tuple[int, ...], np.dtype]], file: str) -> s
     named = [key for key in _NAMES if key in clips]
     if len(clips) == 1 or named:
         return named[0] if named else clips[0]
-    found = ", ".join(f"{key} {shape}" for key, (shape, _) in list(shapes.items())[:6]) or "no array"
+    found = ", ".join(str(shape) for shape, _ in list(shapes.values())[:6]) or "no array"  # names may be a patient's
     raise DataError("no array that is a clip" if not clips else "several arrays, and none is called frames", file=file,
                     value=found, expected=f"one array of shape {_SHAPES}, or several of which one is called frames")
 

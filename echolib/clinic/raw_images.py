@@ -33,6 +33,10 @@ _LARGEST = 4 * 2 ** 30
 _EXPECTED = "a whole file of (x, y, time) or (x, y, 1, time), grey or RGB, raw or compressed, its data in the same folder"
 
 
+class _HeaderError(Exception):
+    """What is wrong with a header, in words of our own."""
+
+
 @dataclass(frozen=True)
 class _Header:
     """What a header says.
@@ -67,9 +71,10 @@ def open_raw(path: Path, file: str, name: str) -> ClipFile:
         head = stream.read(_LONGEST_HEADER)
     try:
         header = (_nrrd if head.startswith(b"NRRD") else _meta)(head)
-    except (ValueError, KeyError, IndexError, OverflowError) as error:
-        what = error.args[0] if isinstance(error, KeyError) else error
-        raise DataError(f"not a header that can be read ({what})", file=file, expected=_EXPECTED) from None
+    except _HeaderError as error:
+        raise DataError(f"not a header that can be read: {error}", file=file, expected=_EXPECTED) from None
+    except (ValueError, KeyError, IndexError, OverflowError) as error:  # their messages quote the file
+        raise DataError(f"not a header that can be read ({type(error).__name__})", file=file, expected=_EXPECTED) from None
     if re.search(r"[/\\%]|^\.\.$|^LIST\b|\s\d+\s\d+", header.data):
         raise DataError("the header names data in another folder or in several files", file=file, expected=_EXPECTED)
     x, y = (axis for axis in range(len(header.sizes)) if header.sizes[axis] != 1 and axis not in (header.time, header.colour))
@@ -104,10 +109,10 @@ def _meta(head: bytes) -> _Header:
         if key.strip() == "ElementDataFile":
             break
     else:
-        raise ValueError("no ElementDataFile")
+        raise _HeaderError("no ElementDataFile")
     end = head.index(b"\n", head.index(b"ElementDataFile")) + 1 if said["ElementDataFile"] in ("LOCAL", "Local", "local") else 0
     if _true(said, "BinaryData", True) is False:
-        raise ValueError("numbers as text")
+        raise _HeaderError("numbers as text")
     sizes = _whole(said["DimSize"])
     channels = int(said.get("ElementNumberOfChannels", "1"))
     spacings = _real(said.get("ElementSpacing", said.get("ElementSize", ""))) or (math.nan,) * len(sizes)
@@ -115,7 +120,7 @@ def _meta(head: bytes) -> _Header:
     if channels != 1:
         sizes, spacings = (channels, *sizes), (math.nan, *spacings)
     begin = end or int(said.get("HeaderSize", "0"))
-    dtype = np.dtype((">" if msb else "<") + _META_TYPES[said["ElementType"]])
+    dtype = np.dtype((">" if msb else "<") + _known(_META_TYPES, said["ElementType"]))
     return _sorted(sizes, spacings, -1, 0 if channels != 1 else -1, dtype, "" if end else said["ElementDataFile"], begin,
                    "zlib" if _true(said, "CompressedData", False) else "raw")
 
@@ -136,19 +141,19 @@ def _nrrd(head: bytes) -> _Header:
     else:
         spacings = _real(said.get("spacings", "")) or (math.nan,) * len(sizes)
     if len(kinds) != len(sizes):
-        raise ValueError("kinds of another number than the sizes")
+        raise _HeaderError("kinds of another number than the sizes")
     colour = next((k for k, kind in enumerate(kinds) if sizes[k] in (3, 4) and re.search("color|vector", kind)), -1)
     if colour < 0 and len(sizes) == 4 and sizes[0] in (3, 4):
         colour = 0
     time = next((k for k, kind in enumerate(kinds) if kind in ("list", "time") and k != colour and sizes[k] > 1), -1)
     packing = {"raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2"}.get(said["encoding"].lower())
     if packing is None or said.get("line skip", "0") != "0":
-        raise ValueError("numbers as text, or lines to skip")
+        raise _HeaderError("numbers as text, or lines to skip")
     data = said.get("data file", said.get("datafile", ""))
     skip = int(said.get("byte skip", "0"))
     if not data and end is None:
-        raise ValueError("no end of the header")
-    dtype = np.dtype((">" if said.get("endian", "little") == "big" else "<") + _NRRD_TYPES[said["type"].lower()])
+        raise _HeaderError("no end of the header")
+    dtype = np.dtype((">" if said.get("endian", "little") == "big" else "<") + _known(_NRRD_TYPES, said["type"].lower()))
     return _sorted(sizes, spacings, time, colour, dtype, data, skip if skip < 0 or data else end.end() + skip, packing)
 
 
@@ -156,13 +161,13 @@ def _sorted(sizes: tuple[int, ...], spacings: tuple[float, ...], time: int, colo
     """The header with its time axis found: the third that is no colour and longer than one.
 
     Raises:
-        ValueError: not a 2-D clip.
+        _HeaderError: not a 2-D clip.
     """
     long = [axis for axis, size in enumerate(sizes) if size != 1 and axis != colour]
     if len(spacings) != len(sizes) or min(sizes, default=0) < 1 or len(sizes) > 6 or len(long) != 3:
-        raise ValueError(f"axes of {' x '.join(map(str, sizes[:8]))}")
+        raise _HeaderError(f"axes of {' x '.join(map(str, sizes[:8]))}")
     if colour >= 0 and sizes[colour] not in (3, 4):
-        raise ValueError(f"{sizes[colour]} channels")
+        raise _HeaderError(f"{sizes[colour]} channels")
     return _Header(sizes, spacings, long[2] if time < 0 else time, colour, *rest)
 
 
@@ -197,6 +202,12 @@ def _unpacked(data: bytes, packing: str, wanted: int, file: str) -> bytes:
         return unpack(data, wanted)
     except (zlib.error, OSError, ValueError) as error:
         raise DataError(f"the compressed data is damaged ({type(error).__name__})", file=file, expected=_EXPECTED) from None
+
+
+def _known(types: dict[str, str], named: str) -> str:
+    if named not in types:
+        raise _HeaderError(f"numbers of a kind other than {', '.join(list(types)[:6])} ...")
+    return types[named]
 
 
 def _whole(text: str) -> tuple[int, ...]:

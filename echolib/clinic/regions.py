@@ -6,6 +6,8 @@ the largest part that moves (:mod:`echolib.data.sector`); the reader of a report
 
 from __future__ import annotations
 
+import itertools
+
 import cv2
 import numpy as np
 
@@ -14,6 +16,8 @@ from echolib.data.sector import COLOURED, Sector, _blur_size, _dense_parts, _var
 
 #: Share of the cone's area from which another moving part is told, and from which it may well be the better one.
 TOLD, RIVAL = 0.1, 0.5
+#: Frames that are looked at, spread over the clip.
+LOOKED_AT = 40
 #: A sector of 100 degrees is 1.5 times as wide as high; two that touch are wider.
 WIDEST = 1.75
 #: A cone ends in an arc: its lowest rows are short. Share of the greatest width that they hardly reach.
@@ -36,7 +40,8 @@ def region_notes(source, sector: Sector) -> list[Flag]:
 
 
 def _others(source, sector: Sector, where: str) -> list[Flag]:
-    varying, colour = _variation(source)
+    step = max(1, len(source) // LOOKED_AT)
+    varying, colour = _variation(itertools.islice(source, 0, None, step))
     side = _blur_size(varying.shape)
     fringe = cv2.dilate((colour >= COLOURED).astype(np.uint8), np.ones((side, side), np.uint8))
     most = 0

@@ -191,7 +191,7 @@ def test_zip_files_that_are_no_clips(tmp_path, frames):
 def test_an_npz_file_with_several_arrays(tmp_path, frames):
     path = tmp_path / "clip.npz"
     np.savez(path, one=frames, two=frames)
-    with pytest.raises(DataError, match=r"clip.npz: several arrays.*one \(20, 96, 112\)"):
+    with pytest.raises(DataError, match=r"clip.npz: several arrays.*\(20, 96, 112\)"):
         open_clip(path)
     np.savez(path, video=frames.astype(np.uint16) * 100, two=frames, fps=1000)
     clip = open_clip(path)
@@ -211,17 +211,18 @@ def test_a_header_cannot_have_other_files_read(tmp_path, frames, named):
 
 
 @pytest.mark.parametrize(("old", "new", "said"), [
-    ("MET_UCHAR", "MET_LONG", "MET_LONG"), ("DimSize = 112 96 20", "DimSize = 112 96 20 2", "112 x 96 x 20 x 2"),
+    ("MET_UCHAR", "DOE_JANE", "other than MET_UCHAR"), ("DimSize = 112 96 20", "DimSize = 112 96 20 2", "112 x 96 x 20 x 2"),
     ("DimSize = 112 96 20", "DimSize = 112 96 2000000", "size of an echo clip"),
     ("BinaryData = True", "BinaryData = False", "text"),
-    ("clip.raw", "gone.raw", "not there"), ("DimSize = 112 96 20", "DimSize = 112 x", "header")])
+    ("clip.raw", "gone.raw", "not there"), ("DimSize = 112 96 20", "DimSize = DOE JANE", "header")])
 def test_a_header_that_does_not_fit_is_named(tmp_path, frames, old, new, said):
     meta(tmp_path / "clip.mhd", frames)
     text = (tmp_path / "clip.mhd").read_text()
     assert old in text
     (tmp_path / "clip.mhd").write_text(text.replace(old, new))
-    with pytest.raises(DataError, match=f"clip.mhd: .*{said}"):
+    with pytest.raises(DataError, match=f"clip.mhd: .*{said}") as caught:
         open_clip(tmp_path / "clip.mhd")
+    assert "DOE" not in str(caught.value) and "JANE" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "content", "said"), [
