@@ -79,7 +79,7 @@ def believed(fps: float) -> tuple[float, list[Flag]]:
 def cut_short(there: int, promised: int | None) -> Flag:
     """The note on a file that ends too early."""
     of = "" if promised is None or promised <= there else f" of {promised}"
-    return Flag("cut_short", f"The file is cut short or its end is damaged: the {there}{of} frames that are there were used. "
+    return Flag("cut_short", f"The file is cut short, or damaged at an end: the {there}{of} frames that are whole were used. "
                 "Copy the file again from its source for the rest.")
 
 

@@ -44,14 +44,19 @@ class Encoding:
     timed: bool = True
 
 
-def film(codec: str, pixels: str, rate: int = FPS, times: list[int] | None = None, **options: str) -> Callable[
-        [Path, np.ndarray], None]:
-    """Write a video with FFmpeg; the container is that of the file's ending. ``times`` are in units of 1 / rate."""
+def film(codec: str, pixels: str, rate: int = FPS, times: list[int] | None = None, aspect: Fraction | None = None,
+         **options: str) -> Callable[[Path, np.ndarray], None]:
+    """Write a video with FFmpeg; the container is that of the file's ending.
+
+    ``times`` are in units of 1 / rate; ``aspect`` is the width of a pixel over its height.
+    """
     def write(path: Path, frames: np.ndarray) -> None:
         with av.open(str(path), "w") as container:
             stream = container.add_stream(codec, rate=Fraction(rate), options=options)
             stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], pixels
             stream.bit_rate = 4_000_000
+            if aspect is not None:
+                stream.codec_context.sample_aspect_ratio = aspect
             for number, frame in enumerate(frames):
                 picture = av.VideoFrame.from_ndarray(frame, format="gray").reformat(format=pixels)
                 if times is not None:

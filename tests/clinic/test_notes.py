@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import zipfile
+from fractions import Fraction
 
 import nibabel
 import numpy as np
@@ -102,6 +103,23 @@ def test_time_stamps_that_jump_are_told(tmp_path, frames):
     film("ffv1", "gray", times=[t + t // 3 for t in range(20)])(tmp_path / "uneven.mkv", frames)
     assert codes(open_clip(tmp_path / "uneven.mkv")) == ["frame_rate_varies"]
     assert open_clip(path).fps == pytest.approx(50 * 19 / 34, rel=0.01)
+
+
+def test_a_stream_that_begins_in_the_middle(tmp_path, frames):
+    path = tmp_path / "clip.ts"
+    film("libx264", "yuv420p", g="6")(path, frames)
+    whole, data = open_clip(path).video, path.read_bytes()
+    path.write_bytes(data[188 * (2 * len(data) // 5 // 188):])
+    clip = open_clip(path)
+    assert 3 <= clip.frames < 16 and codes(clip) == ["cut_short"]
+    assert np.array_equal(clip.video, whole[-clip.frames:])
+
+
+def test_what_players_correct_is_told(tmp_path, frames):
+    film("libx264", "yuv420p", aspect=Fraction(4, 3))(tmp_path / "wide.mp4", frames)
+    film("mpeg2video", "yuv420p", flags="+ildct+ilme")(tmp_path / "woven.mpg", frames)
+    assert codes(open_clip(tmp_path / "wide.mp4")) == ["pixels_not_square"]
+    assert codes(open_clip(tmp_path / "woven.mpg")) == ["interlaced"]
 
 
 @pytest.mark.parametrize("jpeg", [False, True])
