@@ -13,7 +13,7 @@ from pathlib import Path
 
 from echolib.clinic.folders import clear_remains
 from echolib.clinic.outputs import summary, write_outputs
-from echolib.clinic.reading import open_clip
+from echolib.clinic.reading import clip_stem, open_clip
 from echolib.clinic.segmentation import segment
 from echolib.clinic.weights import Segmenter
 from echolib.errors import DataError
@@ -73,7 +73,7 @@ def clip_names(clips: Sequence[Path], anonymous: bool) -> list[str]:
         return [f"clip-{number:0{width}d}" for number in range(1, len(clips) + 1)]
     names: list[str] = []
     for path in clips:
-        stem = path.name[:-7] if path.name.lower().endswith(".nii.gz") else path.stem
+        stem = clip_stem(path)
         stem = re.sub(r"[^\w.-]+", "_", stem).strip("._") or "clip"
         name, count = stem, 1
         while name in names or name == "cohort.csv":

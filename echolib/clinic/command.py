@@ -13,7 +13,7 @@ from echolib.words import counted
 
 
 def segment_command(
-    clips: Annotated[list[Path], typer.Argument(help="AVI, MP4, DICOM, NIfTI or NPY files", show_default=False)],
+    clips: Annotated[list[Path], typer.Argument(help="videos, DICOM, NIfTI, NPY or TIFF files, stills", show_default=False)],
     weights: Annotated[Path | None, typer.Option(help="a run's folder, a .safetensors file or a released checkpoint; default: "
                                                       "the weights that come with the package")] = None,
     out: Annotated[Path, typer.Option(help="folder for the results, one folder a clip")] = Path("segmented"),

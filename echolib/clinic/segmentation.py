@@ -9,9 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from echolib.clinic.clip_file import source_notes
 from echolib.clinic.masks import clean
 from echolib.clinic.quality import cone_in_frame, find_flags
 from echolib.clinic.reading import ASSUMED_FPS
+from echolib.clinic.regions import region_notes
 from echolib.clinic.result import Flag, HeartBeat, Segmentation
 from echolib.clinic.weights import Segmenter, load_segmenter
 from echolib.data.sector import Sector, cut_frame, find_sector, framing
@@ -55,11 +57,11 @@ def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spa
     _check(fps, spacing_mm)
     segmenter = weights if isinstance(weights, Segmenter) else load_segmenter(weights)
     source = _Colour(video)
-    notes = []
+    notes = source_notes(video, fps)
     if math.isnan(fps):
         fps = ASSUMED_FPS
-        notes.append(Flag("frame_rate_assumed", f"The file does not say its frame rate; {fps:g} frames per second were assumed. "
-                          "Times and heart rate depend on it, the EF hardly does.", "note"))
+        notes.append(Flag("frame_rate_assumed", f"The file gives no frame rate that can be used; {fps:g} frames per second were "
+                          "assumed. Times and heart rate depend on it, the EF hardly does.", "note"))
     elif fps < 20:
         notes.append(Flag("low_frame_rate", f"Only {fps:.3g} frames per second: end-systole may fall between two frames."))
     if math.isnan(spacing_mm):
@@ -70,6 +72,7 @@ def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spa
                           "simulated clips that they have not seen: look at the outlines, do not use the EF."))
 
     sector = find_sector(source)
+    notes += region_notes(source, sector)
     to_frame, to_display, shape = framing(sector, segmenter.size), *_display(sector)
     frames, display = _cut(source, sector, to_frame, to_display, shape, segmenter.size)
     lit = frames[frames > 2]

@@ -36,6 +36,7 @@ from echolib.models.released import load_released
 from echolib.models.weights import load_metadata, load_weights
 from echolib.pages.notebooks import parameters_of, read_manifest
 from echolib.papers.simlvseg.runs import segment_run
+from tests.clinic.encodings import ENCODINGS
 from tests.clinic.test_reading import dicom, region
 from tests.data import fakes
 
@@ -47,6 +48,7 @@ MP4_MARKS = (b"ftyp", b"moov", b"mvhd", b"tkhd", b"mdhd", b"hdlr", b"stsd", b"av
 DICOM_MARKS = tuple(bytes.fromhex(tag) for tag in (
     "28000800", "28000200", "28000400", "28000600", "28001000", "28001100", "28000001", "28000101", "28000201", "28000301",
     "18006310", "18004000", "18001160", "e07f1000", "feff00e0", "02001000", "18002c60"))
+MATROSKA_MARKS = (b"\x1f\x43\xb6\x75", b"\xa3", b"\x16\x54")  # cluster, block, track
 NIFTI_MARKS = (b"r\0",)  # "regular": dimensions and types come next
 
 
@@ -250,6 +252,32 @@ def _clip(name: str, file: str, write: Callable[[Path], None], **options) -> Rea
     return Reader(name, (file,), lambda root: write(root / file), lambda root: walk(root / file), **options)
 
 
+#: Encodings of a clip beside those above, with the wrapper and the marks that their damage looks for.
+MORE: dict[str, tuple[str | None, tuple[bytes, ...]]] = {
+    "raw.avi": (None, AVI_MARKS), "h264.mov": (None, MP4_MARKS), "deep-grey.mkv": (None, MATROSKA_MARKS),
+    "vp9.webm": (None, MATROSKA_MARKS), "windows-media.wmv": (None, (b"\xa1\xdc\xab\x8c", b"WMV2")),
+    "mpeg2.mpg": (None, (b"\0\0\x01\xba", b"\0\0\x01\xe0", b"\0\0\x01\xb3", b"\0\0\x01\0")),
+    "broadcast.ts": (None, (b"\x47\x41",)),
+    "animated.gif": (None, (b"!\xf9\x04", b",\0\0")), "animated.png": (None, (b"IHDR", b"acTL", b"fcTL", b"fdAT", b"IDAT")),
+    "pages.tif": (None, (b"II*\0", b"\0\x01\x03\0", b"\x11\x01")), "stills.zip": ("zip", (b"PK\x01\x02", b"PK\x03\x04", b"JFIF")),
+    "deep.dcm": (None, DICOM_MARKS), "lossless.dcm": (None, DICOM_MARKS),
+    "deep-window.dcm": (None, DICOM_MARKS), "deep.nii": (None, NIFTI_MARKS),
+    "deep.npy": (None, (b"shape", b"descr", b"NUMPY")), "clip.npz": ("zip", (b"shape", b"descr", b"PK\x01\x02", b"PK\x03\x04")),
+    "clip.mhd": (None, (b"DimSize", b"ElementType", b"Data")), "clip.mha": (None, (b"DimSize", b"ElementType", b"Data")),
+    "clip.nrrd": (None, (b"sizes", b"type", b"encoding", b"kinds", b"dimension")),
+}
+
+
+def _encoding(name: str) -> Reader:
+    encoding = next(e for e in ENCODINGS if e.name == name)
+    wrapper, marks = MORE[name]
+    return _clip(f"clip {name}", name, lambda path: encoding.write(path, picture()), wrapper=wrapper, marks=marks)
+
+
+def _stills(root: Path) -> None:
+    next(e for e in ENCODINGS if e.name == "folder of png").write(root / "stills", picture())
+
+
 CFG = "database_nifti/patient0001/Info_4CH.cfg"
 SEQUENCE = "database_nifti/patient0001/patient0001_4CH_half_sequence"
 READERS: tuple[Reader, ...] = (
@@ -271,6 +299,8 @@ READERS: tuple[Reader, ...] = (
     Reader("NIfTI labels of CAMUS", ("clip.nii",), lambda root: _labels(root / "clip.nii"),
            lambda root: read_labels_nifti(root, "clip.nii").shape[0], marks=NIFTI_MARKS),
     _clip("NPY", "clip.npy", lambda path: np.save(path, picture()), marks=(b"shape", b"descr", b"NUMPY")),
+    *(_encoding(name) for name in MORE),
+    Reader("clip of stills", ("stills/Bild 3.png",), _stills, lambda root: walk(root / "stills"), marks=(b"IHDR", b"IDAT")),
     Reader("NPZ truth", ("Truth/0X0000.npz",), _make_truth, lambda root: read_truth(root, "0X0000").masks.shape[0], wrapper="zip",
            marks=(b"shape", b"descr", b"PK\x01\x02", b"PK\x03\x04")),
     Reader("safetensors weights", ("weights.safetensors",), _make_weights, _weights, wrapper="safetensors"),
