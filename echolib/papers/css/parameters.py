@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from echolib import published
 from echolib.config.profile import Profile
 from echolib.config.specs import RunSpec
+from echolib.errors import ConfigError
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Options, SeedOptions
 from echolib.papers.css.measuring import EF, Entry, Order, answered, ef_tables, judged, left_out
@@ -37,8 +38,16 @@ class ParameterOptions(SeedOptions):
         None, description="a list of different temperatures, above 0")
 
     def applied(self, profile: Profile) -> Profile:
-        """The profile with other values."""
-        return with_css(super().applied(profile), lengths=self.lengths, offsets=self.offsets, temperatures=self.temperatures)
+        """The profile with other values. ConfigError for a phase or an offset that its clip has no room for."""
+        profile = with_css(super().applied(profile), lengths=self.lengths, offsets=self.offsets, temperatures=self.temperatures)
+        for name, values in (("s", self.lengths), ("c", self.offsets)):
+            for value in values or ():
+                try:
+                    _segmenter(profile, 0, name, value)
+                except ValidationError as error:
+                    raise ConfigError(f"css_parameters: {of(name, value)} does not fit the cyclical clip of profile "
+                                      f"{profile.name!r}: {error.errors()[0]['ctx']['error']}") from None
+        return profile
 
 
 def of(name: str, value: float) -> str:
@@ -143,8 +152,8 @@ def grid_orders(profile: Profile) -> list[Order]:
     chosen = grid_group("s", CHOSEN["s"])
     for name, text in (("s", "Phases of two frames do worse than phases of three"),
                        ("tau", "A temperature of 10 is the most suitable")):
-        others = [v for v in (values.get(name) or GRID[name]) if v != CHOSEN[name] and (name != "s" or v == 2)]
-        found.append(Order(text, chosen, tuple(of(name, v) for v in others) or (of(name, 2),)))
+        others = [v for v in values.get(name, ()) if v != CHOSEN[name]] or [v for v in GRID[name] if v != CHOSEN[name]]
+        found.append(Order(text, chosen, (of(name, 2),) if name == "s" else tuple(of(name, v) for v in others)))
     for name, text in (("s", "Results are stable for phases of three frames and more"),
                        ("c", "Results are stable for any offset")):
         for value in (values.get(name) or GRID[name]):
