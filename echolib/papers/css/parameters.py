@@ -13,7 +13,7 @@ from echolib.config.specs import RunSpec
 from echolib.errors import ConfigError
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Options, SeedOptions
-from echolib.papers.css.measuring import EF, Entry, Order, answered, ef_tables, judged, left_out
+from echolib.papers.css.measuring import EF, Entry, Order, answered, ef_tables, headings, judged, left_out
 from echolib.papers.css.runs import multi_input, segmenter, student
 from echolib.papers.css.table1 import with_css
 
@@ -166,10 +166,12 @@ def grid_orders(profile: Profile) -> list[Order]:
 TABLE7 = Experiment(
     id="css_table7", number="Table VII", place=4, title="Weight of the cyclical term", published=WEIGHTS,
     notebook="css_parameters", groups=weight_groups, measure=weight_cells, options=ParameterOptions(),
+    headings=headings(f"{model} {metric}" for model in ("f_m", "f_e") for metric in EF),
     judge=lambda ledger, options: judged(weight_orders(), ledger, TABLE7.runs(ledger.workspace.profile)))
 TABLE8 = Experiment(
     id="css_table8", number="Table VIII", place=4, title="Weight of the unlabelled clips", published=UNLABELLED,
-    notebook="css_parameters", groups=unlabelled_groups, measure=unlabelled_cells, options=ParameterOptions(),
+    notebook="css_parameters", groups=unlabelled_groups, measure=unlabelled_cells, headings=headings(EF),
+    options=ParameterOptions(),
     judge=lambda ledger, options: judged(unlabelled_orders(), ledger, TABLE8.runs(ledger.workspace.profile)))
 FIGURE7 = Experiment(
     id="css_figure7", number="Figure 7", place=4, title="Length, offset and temperature of the match", notebook="css_parameters",

@@ -19,7 +19,7 @@ from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Options, SeedOptions
 from echolib.pages.quantities import Quantity, Tables
-from echolib.papers.css.measuring import EF, NOT_RUN, Entry, Order, answered, ef_tables, judged, left_out
+from echolib.papers.css.measuring import EF, NOT_RUN, Entry, Order, answered, ef_tables, headings, judged, left_out
 from echolib.papers.css.runs import SEGMENTERS, data_of, multi_input, segmenter, student
 
 TCCL_TABLE, EF_TABLE, DICE_TABLE = "css_table3_tccl", "css_table5_segmentation_for_ef", "css_table6_dice"
@@ -27,6 +27,8 @@ TCCL_TABLE, EF_TABLE, DICE_TABLE = "css_table3_tccl", "css_table5_segmentation_f
 DICE = {"ed": Quantity("Dice, ED, %", "frames", "dice", factor=100, decimals=1),
         "es": Quantity("Dice, ES, %", "frames", "dice", factor=100, decimals=1),
         "unlabeled": Quantity("Dice, other frames, %", "studies", "untraced_dice", factor=100, decimals=1)}
+#: Columns of Tables III and V.
+EF_HEADINGS = headings(f"{model} {metric}" for model in ("f_m", "f_e") for metric in EF)
 
 
 class SegmenterOptions(SeedOptions):
@@ -151,16 +153,17 @@ def gain_table(evaluations: dict[str, list[Evaluation]]) -> pd.DataFrame:
 TABLE3 = Experiment(
     id="css_table3", number="Table III", place=3, title="A search in another video", published=TCCL_TABLE,
     notebook="css_segmenters", groups=lambda profile, seed, options: _ef_groups(profile, seed, TCCL_TABLE),
-    measure=lambda ledger, options: _ef_cells(ledger, TABLE3), options=SegmenterOptions(),
+    measure=lambda ledger, options: _ef_cells(ledger, TABLE3), headings=EF_HEADINGS, options=SegmenterOptions(),
     judge=lambda ledger, options: judged(tccl_orders(), ledger, TABLE3.runs(ledger.workspace.profile)))
 TABLE5 = Experiment(
     id="css_table5", number="Table V", place=3, title="Segmenters by the ejection fraction", published=EF_TABLE,
     notebook="css_segmenters", groups=lambda profile, seed, options: _ef_groups(profile, seed, EF_TABLE),
-    measure=lambda ledger, options: _ef_cells(ledger, TABLE5), options=SegmenterOptions(),
+    measure=lambda ledger, options: _ef_cells(ledger, TABLE5), headings=EF_HEADINGS, options=SegmenterOptions(),
     judge=lambda ledger, options: judged(ef_orders(), ledger, TABLE5.runs(ledger.workspace.profile)))
 TABLE6 = Experiment(
     id="css_table6", number="Table VI", place=3, title="Segmenters by Dice", published=DICE_TABLE, notebook="css_segmenters",
     groups=lambda profile, seed, options: segmenters(profile, seed), evaluations_of=on_videos, measure=dice_cells,
+    headings=headings(f"dice {frame}" for frame in DICE),
     judge=lambda ledger, options: judged(dice_orders(), ledger, TABLE6.runs(ledger.workspace.profile),
                                          TABLE6.evaluations(ledger.workspace.profile)), options=SegmenterOptions())
 FIGURE_A3 = Experiment(
