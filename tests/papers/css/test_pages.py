@@ -134,6 +134,27 @@ def test_css_beats_supervised_training_at_an_eighth_of_the_labels_in_dice_and_in
         assert found["css_table6"][where] == wanted
 
 
+def test_desk_asks_what_it_is_sized_for():
+    """At an eighth of the labels: Dice and error of CSS, masks as input, distillation; on a cohort whose videos hold the clip."""
+    def better(run):
+        return 1.0 * by_cycle(run) + 2.0 * (taught_by(run) is not None) + 2.0 * (run.recipe.kind == "distil")
+    ledger = Chain("desk", better=better)
+    profile = ledger.workspace.profile
+    found = overview.all_claims(BOOK, PAPER, ledger).set_index("claim").status
+    for claim in ("CSS has a higher Dice on ED and ES frames than Supervised", "Masks as input help, 1/8 of the labels",
+                  "CSS has a higher Dice on frames that nobody traced than Supervised",
+                  "CSS has a smaller error of the EF than Ouyang et al., 1/8 of the labels",
+                  "Distillation helps, supervised masks, 1/8 of the labels",
+                  "Distillation helps, masks of CSS, 1/8 of the labels", "Masks as input help, 1/2 of the labels",
+                  "Distillation helps, masks of CSS, 1/2 of the labels"):
+        assert found[claim] == "holds", claim
+    size, phantom = profile.css, profile.css.data.phantom
+    assert phantom.frames[0] >= (size.cycle.frames - 1) * size.cycle.period + 1 and size.cycle.frames * size.cycle.period == 120
+    labelled = phantom.train // 8
+    for stage in (size.segment, size.regress, size.distil):
+        assert stage.steps * stage.batch <= labelled, "an epoch has as many steps at every share"
+
+
 def test_masks_help_and_distillation_helps_each_by_its_own_runs():
     masks = claims_of(table4.TABLE4, Chain(better=lambda run: 3.0 * (run.recipe.kind == "regress" and "masks" in run.parents)))
     assert masks["Masks as input help, 1/8 of the labels"] == masks["Masks as input help, all labels"] == "holds"
