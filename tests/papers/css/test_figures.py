@@ -159,7 +159,7 @@ def test_table_6_takes_untraced_frames_from_whole_videos():
 
 def test_videos_that_are_too_short_for_the_cycle_are_counted_on_the_page():
     ledger = Chain()
-    spec, text = segmenters_drawing.lengths_spec(ledger), segmenters_drawing.lengths_html(ledger).data
+    spec, text = segmenters.lengths_spec(ledger.workspace.profile), segmenters_drawing.lengths_html(ledger).data
     assert (spec.frames, spec.period) == (40, 3) and "118 frames of the video" in text
     assert "Of 30 training videos 7 are shorter" in text
 
@@ -269,6 +269,34 @@ def test_the_spread_over_clips_and_over_trainings():
         made = pd.DataFrame(rows, columns=["reading", "sd"])
         assert audit.narrower(made, PROFILES["phantom"]).status.tolist() == [wanted]
         assert audit.narrower(made, PROFILES["smoke"]).status.tolist() == ["undecided"]
+
+
+#: What the notebooks draw beside cells and claims.
+DRAWN = {"css_table1": (table1_drawing.load,), "css_segmenters": (segmenters_drawing.lengths_html,),
+         "css_parameters": (parameters_drawing.grid_table,),
+         "css_phases": (lambda ledger: phases.load(ledger, phases.PhaseOptions()),),
+         "css_audit": (audit.training, audit.effects, audit_drawing.training_figure)}
+
+
+@pytest.mark.parametrize("notebook", dict.fromkeys(e.notebook for e in BOOK.pages[PAPER]))
+def test_a_page_asks_for_nothing_that_it_does_not_declare(notebook):
+    """Else it is not planned, not committed, and computed while the page is made."""
+    ledger, asked = Chain("smoke"), {"evaluations": set(), "runs": set(), "logs": set()}
+    for name, method in (("evaluations", "evaluate"), ("runs", "scores"), ("logs", "log")):
+        def note(specs, name=name, plain=getattr(ledger, method)):
+            asked[name] |= {s.key for s in (specs if isinstance(specs, list) else [specs])}
+            return plain(specs)
+        setattr(ledger, method, note)
+    for entry in BOOK.of_notebook(notebook):
+        if entry.published and not entry.draws:
+            scorecard.cells(entry, ledger)
+        scorecard.claims(entry, ledger)
+    for draw in DRAWN.get(notebook, ()):
+        draw(ledger)
+    needs = BOOK.needs(notebook, ledger.workspace.profile)
+    for name, keys in asked.items():
+        assert keys <= {s.key for s in getattr(needs, name)}, name
+    assert asked["evaluations"] | asked["runs"]
 
 
 # -- what is shared ---------------------------------------------------------------------------------------------------
