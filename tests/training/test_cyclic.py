@@ -221,6 +221,21 @@ def test_the_log_shows_both_terms_the_entropy_and_the_ratio(tmp_path):
     assert log.entropy.between(0, 1).all() and set(log.came_round) <= {0, 1} and (log.gradient_ratio > 0).all()
 
 
+@pytest.mark.parametrize("kind", [Cyclic, CrossPseudo])
+def test_the_precision_of_a_graphics_card_and_of_desk_trains_too(tmp_path, kind):
+    """In mixed precision Fabric allows its own backward pass alone, and gradients are compared by two others."""
+    spec = spec_of(kind, precision="bf16-mixed", engine="fast")
+    assert fit(recipe(spec), tmp_path / "mixed", **QUIET).finished
+    if kind is Cyclic:
+        mixed = pd.read_csv(tmp_path / "mixed" / "log.csv")
+        fit(recipe(spec_of(precision="32-true", engine="fast")), tmp_path / "whole", **QUIET)
+        whole = pd.read_csv(tmp_path / "whole" / "log.csv")
+        assert mixed.gradient_ratio.notna().sum() == whole.gradient_ratio.notna().sum() == spec.train.epochs
+        np.testing.assert_allclose(mixed.gradient_ratio[0], whole.gradient_ratio[0], rtol=0.3)
+        np.testing.assert_allclose(mixed.supervised[0], whole.supervised[0], rtol=0.02)
+        assert mixed.gradient_ratio[0] != whole.gradient_ratio[0], "the precision is the run's"
+
+
 @pytest.mark.parametrize("name", ["deeplabv3_r50", "nnunet2d"])
 @pytest.mark.parametrize("kind", [Cyclic, CrossPseudo])
 def test_the_real_networks_train_by_it(tmp_path, name, kind):

@@ -68,7 +68,7 @@ def _clips(model: str, pretrained: bool) -> Build:
 def _css(name: str) -> Build:
     def build(profile: Profile, seed: int, budget: StageSize) -> RunSpec:
         studies = max(1, budget.batch // 2)  # each has two traced frames
-        train = budget.model_copy(update={"batch": studies, "lr": profile.css.segment.lr})
+        train = _within(budget, profile.css.segment).model_copy(update={"batch": studies})
         sized = profile.css.model_copy(update={"data": profile.echonet, "segment": train})
         return segmenter(profile.model_copy(update={"css": sized}), name, "1", seed)
     return build

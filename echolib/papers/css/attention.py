@@ -19,7 +19,7 @@ from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Options, SeedOptions
 from echolib.pages.quantities import Quantity, Tables
 from echolib.pages.verdict import Scale, Verdict, all_verdict
-from echolib.papers.css.measuring import NOT_RUN, Entry, answered, left_out
+from echolib.papers.css.measuring import NOT_RUN, Entry, answered, headings, left_out
 from echolib.papers.css.runs import RIVALS, data_of, external_of, rival, video_only
 from echolib.papers.css.table1 import OURS, SUPERVISED, at, css_student
 
@@ -147,10 +147,11 @@ def cases(found: dict[str, list[Evaluation]], count: int) -> list[Case]:
 
 TABLE2 = Experiment(
     id="css_table2", number="Table II", place=5, title="Where networks look", published=HERE, notebook="css_attention",
-    evaluations_of=at_home, measure=home_cells, judge=home_judge, options=AttentionOptions())
+    evaluations_of=at_home, measure=home_cells, judge=home_judge, headings=headings(PHASES), options=AttentionOptions())
 TABLE10 = Experiment(
     id="css_table10", number="Table X", place=5, title="Where networks look on another hospital's clips", published=THERE,
-    notebook="css_attention", evaluations_of=elsewhere, measure=away_cells, judge=away_judge, options=AttentionOptions())
+    notebook="css_attention", evaluations_of=elsewhere, measure=away_cells, judge=away_judge, headings=headings(PHASES),
+    options=AttentionOptions())
 FIGURE4 = Experiment(
     id="css_figure4", number="Figure 4", place=5, title="Attention on traced frames", published=HERE, notebook="css_attention",
     evaluations_of=at_home, options=AttentionOptions(), draws="css_table2")

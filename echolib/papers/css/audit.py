@@ -20,14 +20,15 @@ from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Needs, Options, SeedOptions
 from echolib.pages.quantities import Quantity, estimate
-from echolib.pages.verdict import DICE, Scale, Verdict, order_verdict
-from echolib.papers.css.measuring import EF_SCALE
+from echolib.pages.verdict import DICE, MIN_SEEDS, Scale, Verdict, order_verdict
+from echolib.papers.css.measuring import EF_SCALE, left_out
 from echolib.papers.css.phases import WORKING, working
 from echolib.papers.css.runs import data_of, multi_input, segmenter, student
 
 SEGMENTER, STUDENT = "segmenter of CSS", "student of CSS"
 #: Clips that the paper's five runs may be.
 FIVE = 5
+NARROWER = "Five clips of one training spread less than trainings do: the paper's sd understates what a new training would give"
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def effects(ledger: Ledger) -> pd.DataFrame:
 def _effect(one: Switch, of: str, sides: list[list[pd.DataFrame]], scale: Scale, profile: Profile, factor: float) -> dict:
     found = order_verdict(*sides, quotable=profile.quotable, scale=scale)
     words = {"holds": "better", "does not hold": "worse", "undecided": "no difference found"}
-    decided = profile.quotable and len(profile.seeds) >= 3
+    decided = profile.quotable and len(profile.seeds) >= MIN_SEEDS
     means = [factor * float(np.mean([t[scale.column].mean() for t in side])) for side in sides]
     return {"switch": one.text, "row": one.row, "of": of, "base": means[1], "switched": means[0],
             "status": words[found.status] if decided else "undecided", "why": found.why}
@@ -190,21 +191,20 @@ def narrower(table: pd.DataFrame, profile: Profile) -> pd.DataFrame:
     """Is the spread over five clips smaller than that over trainings? One claim: claim, status, why."""
     inside = table.sd[table.reading.str.contains("clips of one training")]
     across = float(table.sd[table.reading.str.startswith("one clip of")].iloc[0])
-    text = "Five clips of one training spread less than trainings do: the paper's sd understates what a new training would give"
-    if not profile.quotable or not np.isfinite(across):
+    if not profile.quotable or len(inside) < MIN_SEEDS:
         verdict = Verdict("undecided", "this profile only proves that the path works" if not profile.quotable else
-                          "one training has no spread")
+                          f"at least {MIN_SEEDS} seeds are needed")
     else:
         verdict = Verdict("holds" if inside.max() < across else "does not hold",
                           f"{', '.join(f'{v:.2f}' for v in inside)} points over clips, {across:.2f} over trainings")
-    return pd.DataFrame([{"claim": text, "status": verdict.status, "why": verdict.why}])
+    return pd.DataFrame([{"claim": NARROWER, "status": verdict.status, "why": verdict.why}])
 
 
 def judge(ledger: Ledger, options: Options) -> pd.DataFrame:
     """The one claim of the audit."""
     profile = ledger.workspace.profile
     if profile.css is None:
-        return pd.DataFrame(columns=["claim", "status", "why"])
+        return pd.DataFrame([{"claim": NARROWER, "status": "undecided", "why": left_out(profile, STUDENT)}])
     return narrower(five_runs(ledger.evaluate(clips(profile)), profile.bootstrap), profile)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 
 import matplotlib.pyplot as plt
@@ -25,24 +26,12 @@ from echolib.plots import COLOURS, intervals
 
 #: Colours of the lines of a figure, in order.
 LINES = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-WORDS = {"mae": "MAE", "r2": "R²", "f_m": "f_m", "f_e": "f_e", "dice_ed": "Dice, ED", "dice_es": "Dice, ES",
-         "dice_overall": "Dice, both", "dice": "Dice", "unlabeled": "others", "ed": "ED", "es": "ES"}
-
-
-def headings(table: pd.DataFrame) -> dict[str, str]:
-    """Headings of a table's columns, in its order: ``mae 3/32`` becomes ``MAE, 3/32``."""
-    return {column: ", ".join(WORDS.get(word, word) for word in column.split()) for column in dict.fromkeys(table.column)}
-
-
-def decimals(table: pd.DataFrame) -> dict[str, int]:
-    """Decimals as printed: one for percentages, two for points of MAE."""
-    return {column: 2 if "mae" in column else 1 for column in set(table.column)}
 
 
 def scorecard_of(entry: Experiment, ledger: Ledger, cells: pd.DataFrame, source: str = "EchoNet-Dynamic") -> HTML:
-    """A published table with ours beneath every cell."""
-    return HTML(scorecard_html(entry, ledger, source, headings=headings(cells), decimals=decimals(cells), resampled="seeds and "
-                               "patients", printed="mean ± sd of “five runs” as printed"))
+    """A published table with ours beneath every cell, of which ``cells`` are those of ``scorecard.cells``."""
+    shown = replace(entry, measure=lambda ledger, options: cells)
+    return HTML(scorecard_html(shown, ledger, source, "seeds and patients", "mean ± sd of “five runs” as printed"))
 
 
 def claims_of(entries: Iterable[Experiment], ledger: Ledger) -> HTML:

@@ -15,7 +15,7 @@ from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Options, SeedOptions
 from echolib.pages.quantities import Tables
-from echolib.papers.css.measuring import EF, NOT_RUN, Entry, Order, answered, judged, left_out
+from echolib.papers.css.measuring import EF, NOT_RUN, Entry, Order, answered, headings, judged, left_out
 from echolib.papers.css.runs import RIVALS, external_of
 from echolib.papers.css.table1 import OURS, SHARES, SUPERVISED, TABLE1, at, with_css
 
@@ -90,6 +90,7 @@ def judge(ledger: Ledger, options: Options) -> pd.DataFrame:
 
 TABLE9 = Experiment(
     id="css_table9", number="Table IX", place=6, title="Another hospital", published=PUBLISHED, notebook="css_table9",
-    evaluations_of=evaluations, measure=measured, judge=judge, options=Table9Options())
+    evaluations_of=evaluations, measure=measured, judge=judge, options=Table9Options(),
+    headings=headings(f"mae {share}" for share in SHARES))
 
 PAGES = (TABLE9,)

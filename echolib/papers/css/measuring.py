@@ -35,7 +35,20 @@ NOT_RUN = {
     "CLAS": "motion fields and masks learnt together, by weights that neither this paper nor the one it follows gives",
     "Multi-frame": "its attention over neighbouring frames is described for 3-D echocardiograms and not here"}
 
+#: Words of a column's name -> of its heading.
+WORDS = {"mae": "MAE", "r2": "R²", "dice_ed": "Dice, ED", "dice_es": "Dice, ES", "dice_overall": "Dice, both", "dice": "Dice",
+         "unlabeled": "others", "ed": "ED", "es": "ES"}
+
 Runs = Mapping[str, list[RunSpec]]
+
+
+def headings(columns: Iterable[str]) -> dict[str, tuple[str, int]]:
+    """Heading and decimals as printed of a page's columns, in order: ``mae 3/32`` is "MAE, 3/32" with two decimals.
+
+    Percentages have one decimal, points of MAE two.
+    """
+    return {column: (", ".join(WORDS.get(word, word) for word in column.split()), 2 if "mae" in column else 1)
+            for column in dict.fromkeys(columns)}
 
 
 @dataclass(frozen=True)

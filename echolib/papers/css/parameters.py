@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Annotated
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from echolib import published
 from echolib.config.profile import Profile
 from echolib.config.specs import RunSpec
+from echolib.errors import ConfigError
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Options, SeedOptions
-from echolib.papers.css.measuring import EF, Entry, Order, answered, ef_tables, judged, left_out
+from echolib.papers.css.measuring import EF, Entry, Order, answered, ef_tables, headings, judged, left_out
 from echolib.papers.css.runs import multi_input, segmenter, student
 from echolib.papers.css.table1 import with_css
 
@@ -37,8 +38,16 @@ class ParameterOptions(SeedOptions):
         None, description="a list of different temperatures, above 0")
 
     def applied(self, profile: Profile) -> Profile:
-        """The profile with other values."""
-        return with_css(super().applied(profile), lengths=self.lengths, offsets=self.offsets, temperatures=self.temperatures)
+        """The profile with other values. ConfigError for a phase or an offset that its clip has no room for."""
+        profile = with_css(super().applied(profile), lengths=self.lengths, offsets=self.offsets, temperatures=self.temperatures)
+        for name, values in (("s", self.lengths), ("c", self.offsets)):
+            for value in values or ():
+                try:
+                    _segmenter(profile, 0, name, value)
+                except ValidationError as error:
+                    raise ConfigError(f"css_parameters: {of(name, value)} does not fit the cyclical clip of profile "
+                                      f"{profile.name!r}: {error.errors()[0]['ctx']['error']}") from None
+        return profile
 
 
 def of(name: str, value: float) -> str:
@@ -143,8 +152,8 @@ def grid_orders(profile: Profile) -> list[Order]:
     chosen = grid_group("s", CHOSEN["s"])
     for name, text in (("s", "Phases of two frames do worse than phases of three"),
                        ("tau", "A temperature of 10 is the most suitable")):
-        others = [v for v in (values.get(name) or GRID[name]) if v != CHOSEN[name] and (name != "s" or v == 2)]
-        found.append(Order(text, chosen, tuple(of(name, v) for v in others) or (of(name, 2),)))
+        others = [v for v in values.get(name, ()) if v != CHOSEN[name]] or [v for v in GRID[name] if v != CHOSEN[name]]
+        found.append(Order(text, chosen, (of(name, 2),) if name == "s" else tuple(of(name, v) for v in others)))
     for name, text in (("s", "Results are stable for phases of three frames and more"),
                        ("c", "Results are stable for any offset")):
         for value in (values.get(name) or GRID[name]):
@@ -157,10 +166,12 @@ def grid_orders(profile: Profile) -> list[Order]:
 TABLE7 = Experiment(
     id="css_table7", number="Table VII", place=4, title="Weight of the cyclical term", published=WEIGHTS,
     notebook="css_parameters", groups=weight_groups, measure=weight_cells, options=ParameterOptions(),
+    headings=headings(f"{model} {metric}" for model in ("f_m", "f_e") for metric in EF),
     judge=lambda ledger, options: judged(weight_orders(), ledger, TABLE7.runs(ledger.workspace.profile)))
 TABLE8 = Experiment(
     id="css_table8", number="Table VIII", place=4, title="Weight of the unlabelled clips", published=UNLABELLED,
-    notebook="css_parameters", groups=unlabelled_groups, measure=unlabelled_cells, options=ParameterOptions(),
+    notebook="css_parameters", groups=unlabelled_groups, measure=unlabelled_cells, headings=headings(EF),
+    options=ParameterOptions(),
     judge=lambda ledger, options: judged(unlabelled_orders(), ledger, TABLE8.runs(ledger.workspace.profile)))
 FIGURE7 = Experiment(
     id="css_figure7", number="Figure 7", place=4, title="Length, offset and temperature of the match", notebook="css_parameters",

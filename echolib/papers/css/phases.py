@@ -91,7 +91,7 @@ def load(ledger: Ledger, options: Options) -> dict[str, list[Evaluation]]:
 
 
 def judge(ledger: Ledger, options: Options) -> pd.DataFrame:
-    """Does training by the cycle bring the matched phase nearer to the true one, and is the match no worse in arrhythmia?"""
+    """Does training by the cycle bring the matched phase nearer to the true one, in sinus rhythm and in arrhythmia?"""
     profile = ledger.workspace.profile
     specs, out, known = evaluations(profile, options), [], {}
     claims = [(f"Training by the cycle brings the matched phase nearer to the true one, {rhythm}", of("CSS", rhythm),

@@ -14,19 +14,22 @@ from echolib import published
 from echolib.config.profile import Profile
 from echolib.config.specs import RunSpec
 from echolib.evaluation.evaluation import Case
+from echolib.evaluation.kinds.lengths import LengthsSpec
 from echolib.evaluation.kinds.video import VideoSpec
 from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
-from echolib.pages.experiment import Experiment, Options, SeedOptions
+from echolib.pages.experiment import Experiment, Needs, Options, SeedOptions
 from echolib.pages.quantities import Quantity, Tables
-from echolib.papers.css.measuring import EF, NOT_RUN, Entry, Order, answered, ef_tables, judged, left_out
-from echolib.papers.css.runs import SEGMENTERS, data_of, multi_input, segmenter, student
+from echolib.papers.css.measuring import EF, NOT_RUN, Entry, Order, answered, ef_tables, headings, judged, left_out
+from echolib.papers.css.runs import SEGMENTERS, data_of, multi_input, segmenter, size_of, student
 
 TCCL_TABLE, EF_TABLE, DICE_TABLE = "css_table3_tccl", "css_table5_segmentation_for_ef", "css_table6_dice"
 #: Column of Table VI -> how it is measured; the first two from the traced frames of a run, the third from whole videos.
 DICE = {"ed": Quantity("Dice, ED, %", "frames", "dice", factor=100, decimals=1),
         "es": Quantity("Dice, ES, %", "frames", "dice", factor=100, decimals=1),
         "unlabeled": Quantity("Dice, other frames, %", "studies", "untraced_dice", factor=100, decimals=1)}
+#: Columns of Tables III and V.
+EF_HEADINGS = headings(f"{model} {metric}" for model in ("f_m", "f_e") for metric in EF)
 
 
 class SegmenterOptions(SeedOptions):
@@ -85,6 +88,17 @@ def on_videos(profile: Profile, options: Options) -> dict[str, list[VideoSpec]]:
         for name, run in segmenters(profile, seed).items():
             out.setdefault(name, []).append(VideoSpec(run=run, data=data_of(profile)))
     return out
+
+
+def lengths_spec(profile: Profile) -> LengthsSpec:
+    """How many videos hold the clip of the cyclical loss."""
+    cycle = size_of(profile).cycle
+    return LengthsSpec(data=data_of(profile), frames=cycle.frames, period=cycle.period)
+
+
+def _more(profile: Profile, options: Options) -> Needs:
+    """The count of videos that are too short."""
+    return Needs() if profile.css is None else Needs(evaluations=(lengths_spec(profile),))
 
 
 def dice_cells(ledger: Ledger, options: Options) -> pd.DataFrame:
@@ -151,16 +165,17 @@ def gain_table(evaluations: dict[str, list[Evaluation]]) -> pd.DataFrame:
 TABLE3 = Experiment(
     id="css_table3", number="Table III", place=3, title="A search in another video", published=TCCL_TABLE,
     notebook="css_segmenters", groups=lambda profile, seed, options: _ef_groups(profile, seed, TCCL_TABLE),
-    measure=lambda ledger, options: _ef_cells(ledger, TABLE3), options=SegmenterOptions(),
+    measure=lambda ledger, options: _ef_cells(ledger, TABLE3), headings=EF_HEADINGS, options=SegmenterOptions(),
     judge=lambda ledger, options: judged(tccl_orders(), ledger, TABLE3.runs(ledger.workspace.profile)))
 TABLE5 = Experiment(
     id="css_table5", number="Table V", place=3, title="Segmenters by the ejection fraction", published=EF_TABLE,
     notebook="css_segmenters", groups=lambda profile, seed, options: _ef_groups(profile, seed, EF_TABLE),
-    measure=lambda ledger, options: _ef_cells(ledger, TABLE5), options=SegmenterOptions(),
+    measure=lambda ledger, options: _ef_cells(ledger, TABLE5), headings=EF_HEADINGS, options=SegmenterOptions(),
     judge=lambda ledger, options: judged(ef_orders(), ledger, TABLE5.runs(ledger.workspace.profile)))
 TABLE6 = Experiment(
     id="css_table6", number="Table VI", place=3, title="Segmenters by Dice", published=DICE_TABLE, notebook="css_segmenters",
     groups=lambda profile, seed, options: segmenters(profile, seed), evaluations_of=on_videos, measure=dice_cells,
+    more=_more, headings=headings(f"dice {frame}" for frame in DICE),
     judge=lambda ledger, options: judged(dice_orders(), ledger, TABLE6.runs(ledger.workspace.profile),
                                          TABLE6.evaluations(ledger.workspace.profile)), options=SegmenterOptions())
 FIGURE_A3 = Experiment(

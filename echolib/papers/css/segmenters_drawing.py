@@ -11,14 +11,12 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 
 from echolib.evaluation.evaluation import Case
-from echolib.evaluation.kinds.lengths import LengthsSpec
 from echolib.ledger import examples
 from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
 from echolib.pages.html import html_table
 from echolib.papers.css.drawing import cells_as_points, points_figure
-from echolib.papers.css.runs import data_of, size_of
-from echolib.papers.css.segmenters import gain_table
+from echolib.papers.css.segmenters import gain_table, lengths_spec
 from echolib.plots import COLOURS, overlay
 
 KINDS = {"dice ed": "ED", "dice es": "ES", "dice unlabeled": "frames that nobody traced"}
@@ -49,16 +47,9 @@ def gain_html(found: dict[str, list[Evaluation]]) -> HTML:
     return HTML(html_table(caption, head, rows, "echo-claims"))
 
 
-def lengths_spec(ledger: Ledger) -> LengthsSpec:
-    """How many videos hold the clip of the cyclical loss."""
-    profile = ledger.workspace.profile
-    size = size_of(profile)
-    return LengthsSpec(data=data_of(profile), frames=size.cycle.frames, period=size.cycle.period)
-
-
 def lengths_html(ledger: Ledger) -> HTML:
     """Videos that are too short for the cyclical loss, which is then not asked of them."""
-    spec = lengths_spec(ledger)
+    spec = lengths_spec(ledger.workspace.profile)
     table = ledger.evaluate([spec])[0].tables["splits"].set_index("split")
     train, need = table.loc["train"], (spec.frames - 1) * spec.period + 1
     return HTML(f"<p>The clip of the cyclical loss has {spec.frames} frames at period {spec.period}, {need} frames of the video. "

@@ -19,7 +19,7 @@ from echolib.evaluation.kinds.number import NumberSpec
 from echolib.evaluation.kinds.video import VideoSpec
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Needs, Options, SeedOptions
-from echolib.papers.css.measuring import EF, NOT_RUN, Entry, Order, answered, ef_tables, judged, left_out
+from echolib.papers.css.measuring import EF, NOT_RUN, Entry, Order, answered, ef_tables, headings, judged, left_out
 from echolib.papers.css.runs import (
     BACKBONES,
     RIVALS,
@@ -196,10 +196,10 @@ def _more(profile: Profile, options: Options) -> Needs:
 TABLE1 = Experiment(
     id="css_table1", number="Table I", place=1, title="Error of the ejection fraction by the number of labels",
     published=PUBLISHED, notebook="css_table1", groups=groups, measure=measured, judge=judge, more=_more,
-    options=Table1Options())
+    headings=headings(f"{metric} {share}" for metric in EF for share in SHARES), options=Table1Options())
 TABLE_A1 = Experiment(
     id="css_tableA1", number="Table A1", place=1, title="Error of the ejection fraction by the backbone",
     published=BACKBONE_TABLE, notebook="css_table1", groups=backbone_groups, measure=backbone_cells, judge=backbone_judge,
-    options=SeedOptions())
+    headings=headings(EF), options=SeedOptions())
 
 PAGES = (TABLE1, TABLE_A1)

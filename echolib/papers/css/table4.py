@@ -10,7 +10,7 @@ from echolib.config.profile import LabelShare, Profile
 from echolib.config.specs import RunSpec
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Options, SeedOptions
-from echolib.papers.css.measuring import EF, Entry, Order, answered, ef_tables, judged, left_out
+from echolib.papers.css.measuring import EF, Entry, Order, answered, ef_tables, headings, judged, left_out
 from echolib.papers.css.runs import multi_input, segmenter, student, video_only
 from echolib.papers.css.table1 import at, with_css
 
@@ -82,7 +82,8 @@ def judge(ledger: Ledger, options: Options) -> pd.DataFrame:
 
 TABLE4 = Experiment(
     id="css_table4", number="Table IV", place=2, title="What each part brings", published=PUBLISHED, notebook="css_table4",
-    groups=groups, measure=measured, judge=judge, options=Table4Options())
+    groups=groups, measure=measured, judge=judge, options=Table4Options(),
+    headings=headings(f"{metric} {share}" for metric in EF for share in SHARES))
 FIGURE6 = Experiment(
     id="css_figure6", number="Figure 6", place=2, title="What each part brings, by the number of labels", published=PUBLISHED,
     notebook="css_table4", groups=groups, options=Table4Options(), draws="css_table4")

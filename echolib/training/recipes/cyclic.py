@@ -14,6 +14,8 @@ over that of the other one, on the parameters that both reach, at every ``measur
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -108,8 +110,9 @@ class CyclicRecipe(Recipe):
     def loss(self, network: nn.Module, batch: PairBatch) -> Tensor:
         """Both cross-entropies, and the weighted cyclical loss."""
         measured = batch.beside is not None and batch.step % self.options.measured == 0 and self.made.share.count == 1
-        if measured:  # two gradients of one graph, which a compiled network does not give
-            network = getattr(network, "_orig_mod", network)
+        inner = unwrapped(network) if measured else network
+        if measured:
+            network = partial(self.forward, inner)
         diastole, systole = (network(batch.clip[:, :, k:k + 1])[:, 0, 0] for k in (0, 1))
         supervised = halves(diastole, systole, batch.masks)
         nothing = supervised.new_full((), float("nan"), dtype=torch.float32)
@@ -118,13 +121,18 @@ class CyclicRecipe(Recipe):
             return supervised
         match = self.match(network, batch)
         weighted = self.options.weight * match.loss
-        ratio = gradient_ratio(weighted, supervised, network) if measured else nothing
+        ratio = gradient_ratio(weighted, supervised, inner) if measured else nothing
         target = int(batch.start[0]) + self.options.offset - self.options.cycle.classes.start
         self.noted = torch.stack([supervised.detach().float(), match.loss.detach(), match.entropy,
                                   (match.beta.argmax() == target).float(), ratio])
         return supervised + weighted
 
-    def match(self, network: nn.Module, batch: PairBatch) -> Match:
+    def forward(self, inner: nn.Module, clip: Tensor, **named: bool) -> Tensor:
+        """What the network gives without the engine's wrappers, in the run's precision."""
+        with torch.autocast(clip.device.type, torch.bfloat16, enabled=self.spec.precision == "bf16-mixed"):
+            return inner(clip, **named).float()
+
+    def match(self, network: Callable[..., Tensor], batch: PairBatch) -> Match:
         """The match in the step's clip, or of one of its clips in the other."""
         cycle, start = self.options.cycle, int(batch.start[0])
         if not self.options.other_video:
@@ -143,6 +151,14 @@ class CyclicRecipe(Recipe):
         if self.options.validation == "per_frame":
             return mean_dice(model, self.store, self.spec, split="val", device=device)
         return -summed_entropy(model, self.store, self.spec, "val", device=device)
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network itself: two gradients of one graph are given neither by a compiled network nor, in mixed precision, by
+    Fabric's wrapper, which allows its own backward pass alone."""
+    from lightning_fabric.wrappers import is_wrapped  # takes seconds, and a run has it anyhow
+    network = getattr(network, "_orig_mod", network)
+    return network.module if is_wrapped(network) else network
 
 
 def gradient_ratio(weighted: Tensor, supervised: Tensor, network: nn.Module) -> Tensor:
