@@ -18,6 +18,7 @@ from echolib.clinic.result import HeartBeat, Segmentation
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;color:#222;max-width:62rem;margin:1.2rem auto;padding:0 1rem;background:#fff}
 h1{font-size:1.35rem;margin:.2rem 0}h2{font-size:1.05rem;margin:1.1rem 0 .3rem}
+.refused{border:2px solid #a4262c;background:#fdf0f0;padding:.6rem .8rem;border-radius:4px;font-size:1.05rem;font-weight:600}
 .notice{border:1px solid #b36b00;background:#fff6e5;padding:.45rem .7rem;border-radius:4px}
 .numbers{display:flex;flex-wrap:wrap;gap:.6rem 2.2rem;margin:.7rem 0}.numbers div{min-width:7rem}
 .numbers b{display:block;font-size:1.6rem;line-height:1.2}.numbers span{color:#555;font-size:.85rem}
@@ -71,20 +72,29 @@ def build_report(segmentation: Segmentation, disclaimer: str) -> str:
     unit = segmentation.areas[1]
     factor = (segmentation.spacing_mm / 10) ** 2 if segmentation.has_scale else 1.0
     name = html.escape(segmentation.name)
+    outline = "" if segmentation.refused else " with the outline of the left ventricle"
+    turned = "" if segmentation.orientation.name == "upright" else ", turned upright"
     parts = [
         f"<h1>Left ventricle: {name}</h1>", f'<p class="notice" role="note">{html.escape(disclaimer)}</p>',
-        _numbers(segmentation), _flags(segmentation),
+        f'<p class="refused" role="alert">{html.escape(segmentation.refused)}</p>' if segmentation.refused
+        else _numbers(segmentation),
+        _flags(segmentation),
         '<div class="row"><figure class="loop"><video id="cine" controls loop muted autoplay playsinline '
-        f'aria-label="Cine loop of {name} with the outline of the left ventricle" {LOOP}></video>'
-        f"<figcaption>The clip with the outline on every frame ({len(segmentation.frames)} frames, "
-        f"{segmentation.fps:.4g} per second).</figcaption></figure>{_stills(segmentation)}</div>",
-        "<h2>Area curve and spectrum</h2>",
-        f'<div class="row"><figure class="curve">{curve}<figcaption>LV area on every frame with end-diastole (ED) and '
-        "end-systole (ES) of each beat. The dashed line follows the loop; click to go to a moment.</figcaption></figure>"
-        f'<figure class="spectrum">{spectrum_svg(segmentation.frequency, segmentation.magnitude * factor, unit)}'
-        "<figcaption>Spectrum of the area curve.</figcaption></figure></div>",
-        "<h2>Beats</h2>", _beats(segmentation), "<h2>How this was made</h2>", _method(segmentation),
+        f'aria-label="Cine loop of {name}{outline}" {LOOP}></video>'
+        f"<figcaption>The clip{turned}{' with the outline on every frame' if outline else ', without an outline'} "
+        f"({len(segmentation.frames)} frames, {segmentation.fps:.4g} per second).</figcaption></figure>"
+        f"{_stills(segmentation)}</div>",
     ]
+    if not segmentation.refused:
+        parts += [
+            "<h2>Area curve and spectrum</h2>",
+            f'<div class="row"><figure class="curve">{curve}<figcaption>LV area on every frame with end-diastole (ED) and '
+            "end-systole (ES) of each beat. The dashed line follows the loop; click to go to a moment.</figcaption></figure>"
+            f'<figure class="spectrum">{spectrum_svg(segmentation.frequency, segmentation.magnitude * factor, unit)}'
+            "<figcaption>Spectrum of the area curve.</figcaption></figure></div>",
+            "<h2>Beats</h2>", _beats(segmentation),
+        ]
+    parts += ["<h2>How this was made</h2>", _method(segmentation)]
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; media-src data:; "
             "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
@@ -99,15 +109,20 @@ def _shown(value: float, digits: int, unit: str) -> str:
 def _numbers(segmentation: Segmentation) -> str:
     sd, low, high = segmentation.ef_spread
     count = len(segmentation.beats)
-    if count > 1:
+    between = segmentation.interval
+    if between is not None and not between.useful:
+        spread = f"{between.level:.0f} % interval {between.low:.0f}–{between.high:.0f} %: too wide to be of use"
+    elif count > 1:
         spread = f"mean of {count} beats, SD {sd:.1f}, range {low:.0f}–{high:.0f} %"
     elif count == 1:
         spread = "one beat" if segmentation.complete else "largest against smallest area: no whole beat"
     else:
         spread = "no beat found"
+    if between is not None and between.useful:
+        spread = f"{between.level:.0f} % interval {between.low:.0f}–{between.high:.0f} %; {spread}"
     edv, esv = (float(np.mean([getattr(b, key) for b in segmentation.beats])) if count else math.nan for key in ("edv", "esv"))
     why = "method of disks, one plane" if segmentation.has_scale else "pixel spacing unknown"
-    cells = [("Ejection fraction", _shown(segmentation.ef, 0, "%"), spread), ("End-diastolic volume", _shown(edv, 0, "mL"), why),
+    cells = [("Ejection fraction", _ef(segmentation), spread), ("End-diastolic volume", _shown(edv, 0, "mL"), why),
              ("End-systolic volume", _shown(esv, 0, "mL"), why),
              ("Heart rate", _shown(segmentation.heart_rate, 0, "/min"), "from end-diastole to end-diastole")]
     boxes = "".join(f"<div>{html.escape(head)}<b>{html.escape(value)}</b><span>{html.escape(below)}</span></div>"
@@ -115,10 +130,18 @@ def _numbers(segmentation: Segmentation) -> str:
     return f'<div class="numbers">{boxes}</div>'
 
 
+def _ef(segmentation: Segmentation) -> str:
+    withheld = segmentation.interval is not None and not segmentation.interval.useful
+    return "not given" if withheld else _shown(segmentation.ef, 0, "%")
+
+
 def _flags(segmentation: Segmentation) -> str:
     if not segmentation.flags:
         return "<p>No quality flag was raised.</p>"
-    items = "".join(f'<li class="{f.severity}">{html.escape(f.text)}</li>' for f in segmentation.flags)
+    shown = [f for f in segmentation.flags if f.text != segmentation.refused]  # that one stands above, in large
+    if not shown:
+        return ""
+    items = "".join(f'<li class="{f.severity}">{html.escape(f.text)}</li>' for f in shown)
     return f'<h2>Quality flags</h2><ul class="flags">{items}</ul>'
 
 
@@ -159,5 +182,18 @@ def _method(segmentation: Segmentation) -> str:
     return (f"<p>The ultrasound cone was cut out of the clip ({width} × {height} px, {scale}); nothing outside it was used or "
             f"kept. Network: {network['architecture']}; {network['origin']} (checksum {network['sha256']}). <b>It was trained "
             f"on: {network['trained_on']}</b> Volumes: single-plane method of disks, 20 disks; each is the median of the frame "
-            "and its two neighbours. EF = 100 (EDV − ESV) / EDV, beat by beat. "
+            f"and its two neighbours. EF = 100 (EDV − ESV) / EDV, beat by beat. {_doubts(segmentation)}"
+            f"{html.escape(segmentation.orientation.words)} "
             f"Software: echolib {__version__}.</p>")
+
+
+def _doubts(segmentation: Segmentation) -> str:
+    between = segmentation.interval
+    if between is None:
+        return ""
+    views = f"{between.doubts.views:.1f}" if math.isfinite(between.doubts.views) else "no"
+    network = f"{between.doubts.network:.1f}" if math.isfinite(between.doubts.network) else "no"
+    return (f"The interval of the EF holds the truth in {between.level:.0f} % of simulated clips that the network has not learnt "
+            f"from; on other clips nobody has measured it. It is made from the spread over views of the clip ({views} points), "
+            f"the network's own doubt about the borders ({network} points) and the spread over the beats "
+            f"({between.doubts.beats:.1f} points). ")

@@ -77,7 +77,7 @@ def command(monkeypatch):
 
 def test_the_exit_status_tells_of_failures(command, clips, tmp_path):
     good = command(clips[0], "--out", tmp_path / "out", "--anonymous", "--fps", 25, "--spacing", 0.5)
-    assert good.exit_code == 0 and "1 of 1 clips" in good.output and "good" not in good.output.replace("segmented", "")
+    assert good.exit_code == 0 and "1 of 1 clip segmented" in good.output and "good" not in good.output.replace("segmented", "")
     told = json.loads((tmp_path / "out" / "clip-001" / "summary.json").read_text())
     assert told["frames_per_second"] == 25 and told["spacing_mm"] == 0.5 and told["edv_ml"] > 0
     assert command(clips[0], clips[1], "--out", tmp_path / "out").exit_code == 1
