@@ -108,7 +108,7 @@ def _one(path: Path, out: Path, name: str, segmenter: Segmenter, anonymous: bool
     interval = numbers["ef_percent"]["interval"] or {"low": None, "high": None}
     values = {"clip": name, "status": "refused" if result.refused else "done", "frames": numbers["frames"],
               "frames_per_second": numbers["frames_per_second"],
-              "spacing_mm": numbers["spacing_mm"], "orientation": numbers["orientation"]["file"],
+              "spacing_mm": numbers["spacing_mm"], "orientation": "" if result.refused else result.orientation.name,
               "ef_percent": numbers["ef_percent"]["mean"], "ef_low": interval["low"], "ef_high": interval["high"],
               "ef_sd": numbers["ef_percent"]["sd"], "beats": numbers["ef_percent"]["beats"],
               "edv_ml": numbers["edv_ml"], "esv_ml": numbers["esv_ml"],

@@ -51,8 +51,8 @@ def summary(segmentation: Segmentation) -> dict:
         "clip": segmentation.name, "frames": len(segmentation.frames), "frames_per_second": _number(segmentation.fps, 3),
         "height_px": segmentation.source_shape[0], "width_px": segmentation.source_shape[1],
         "spacing_mm": _number(segmentation.spacing_mm, 5), "refused": segmentation.refused or None,
-        "orientation": {"file": way.name, "probability": _number(way.probability, 3), "given_by_user": way.given,
-                        "text": way.words},
+        "orientation": None if segmentation.refused else {
+            "file": way.name, "probability": _number(way.probability, 3), "given_by_user": way.given, "text": way.words},
         "ef_percent": {"mean": _number(segmentation.ef, 1), "sd": _number(sd, 1), "low": _number(low, 1),
                        "high": _number(high, 1), "beats": len(segmentation.beats), "whole_beats": segmentation.complete,
                        "interval": None if between is None else {

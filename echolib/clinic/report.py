@@ -22,8 +22,8 @@ h1{font-size:1.35rem;margin:.2rem 0}h2{font-size:1.05rem;margin:1.1rem 0 .3rem}
 .notice{border:1px solid #b36b00;background:#fff6e5;padding:.45rem .7rem;border-radius:4px}
 .numbers{display:flex;flex-wrap:wrap;gap:.6rem 2.2rem;margin:.7rem 0}.numbers div{min-width:7rem}
 .numbers b{display:block;font-size:1.6rem;line-height:1.2}.numbers span{color:#555;font-size:.85rem}
-.row{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}figure{margin:0}figcaption{font-size:.85rem;color:#444}
-.loop{flex:1.5 1 17rem}.still{flex:1 1 11rem}video,.still img{background:#000;width:100%;height:auto}
+.row{display:flex;margin-top:.7rem;flex-wrap:wrap;gap:1rem;align-items:flex-start}figure{margin:0}figcaption{font-size:.85rem;color:#444}
+.loop{flex:1.5 1 17rem}.alone{max-width:32rem}.still{flex:1 1 11rem}video,.still img{background:#000;width:100%;height:auto}
 .curve{flex:640 1 20rem}.spectrum{flex:380 1 12rem}svg{width:100%;height:auto}
 table{border-collapse:collapse;font-size:.92rem}caption{text-align:left;color:#444;font-size:.85rem;padding-bottom:.2rem}
 th,td{padding:.15rem .6rem;border-bottom:1px solid #ddd;text-align:right}thead th{border-bottom:1px solid #666}
@@ -72,16 +72,17 @@ def build_report(segmentation: Segmentation, disclaimer: str) -> str:
     unit = segmentation.areas[1]
     factor = (segmentation.spacing_mm / 10) ** 2 if segmentation.has_scale else 1.0
     name = html.escape(segmentation.name)
+    place = "loop alone" if segmentation.refused else "loop"
     outline = "" if segmentation.refused else " with the outline of the left ventricle"
-    turned = "" if segmentation.orientation.name == "upright" else ", turned upright"
+    turned = "" if segmentation.orientation.name == "upright" else ", turned upright,"
     parts = [
         f"<h1>Left ventricle: {name}</h1>", f'<p class="notice" role="note">{html.escape(disclaimer)}</p>',
         f'<p class="refused" role="alert">{html.escape(segmentation.refused)}</p>' if segmentation.refused
         else _numbers(segmentation),
         _flags(segmentation),
-        '<div class="row"><figure class="loop"><video id="cine" controls loop muted autoplay playsinline '
+        f'<div class="row"><figure class="{place}"><video id="cine" controls loop muted autoplay playsinline '
         f'aria-label="Cine loop of {name}{outline}" {LOOP}></video>'
-        f"<figcaption>The clip{turned}{' with the outline on every frame' if outline else ', without an outline'} "
+        f"<figcaption>The clip{turned}{' with the outline on every frame' if outline else ' without an outline'} "
         f"({len(segmentation.frames)} frames, {segmentation.fps:.4g} per second).</figcaption></figure>"
         f"{_stills(segmentation)}</div>",
     ]
@@ -138,10 +139,9 @@ def _ef(segmentation: Segmentation) -> str:
 def _flags(segmentation: Segmentation) -> str:
     if not segmentation.flags:
         return "<p>No quality flag was raised.</p>"
-    shown = [f for f in segmentation.flags if f.text != segmentation.refused]  # that one stands above, in large
-    if not shown:
+    if segmentation.refused:  # it stands above, in large, and there is no number to doubt
         return ""
-    items = "".join(f'<li class="{f.severity}">{html.escape(f.text)}</li>' for f in shown)
+    items = "".join(f'<li class="{f.severity}">{html.escape(f.text)}</li>' for f in segmentation.flags)
     return f'<h2>Quality flags</h2><ul class="flags">{items}</ul>'
 
 
@@ -169,7 +169,7 @@ def _beats(segmentation: Segmentation) -> str:
     def row(number: int, b: HeartBeat) -> list[str]:
         return [str(number), f"{b.ed} ({b.ed_s:.2f} s)", f"{b.es} ({b.es_s:.2f} s)", _shown(b.rr_s, 2, "s"),
                 _shown(b.edv, 1, "mL"), _shown(b.esv, 1, "mL"),
-                f"{b.ed_area:.1f} {unit}", f"{b.es_area:.1f} {unit}", f"{b.ef:.1f} %"]
+                f"{b.ed_area:.1f} {unit}", f"{b.es_area:.1f} {unit}", _shown(b.ef, 1, "%")]
 
     return table(["beat", "ED frame", "ES frame", "to next ED", "EDV", "ESV", "ED area", "ES area", "EF"],
                  [row(n, b) for n, b in enumerate(segmentation.beats, start=1)], "Frames are counted from 0.")
@@ -179,12 +179,18 @@ def _method(segmentation: Segmentation) -> str:
     network = {key: html.escape(value) for key, value in segmentation.network.items()}
     scale = f"{segmentation.spacing_mm:.4g} mm per px" if segmentation.has_scale else "pixel spacing unknown"
     height, width = segmentation.source_shape
+    how = "" if segmentation.refused else (
+        "Volumes: single-plane method of disks, 20 disks; each is the median of the frame and its two neighbours. "
+        f"EF = 100 (EDV − ESV) / EDV, beat by beat. {_doubts(segmentation)}{html.escape(_upright(segmentation))}")
     return (f"<p>The ultrasound cone was cut out of the clip ({width} × {height} px, {scale}); nothing outside it was used or "
             f"kept. Network: {network['architecture']}; {network['origin']} (checksum {network['sha256']}). <b>It was trained "
-            f"on: {network['trained_on']}</b> Volumes: single-plane method of disks, 20 disks; each is the median of the frame "
-            f"and its two neighbours. EF = 100 (EDV − ESV) / EDV, beat by beat. {_doubts(segmentation)}"
-            f"{html.escape(segmentation.orientation.words)} "
-            f"Software: echolib {__version__}.</p>")
+            f"on: {network['trained_on']}</b> {how}Software: echolib {__version__}.</p>")
+
+
+def _upright(segmentation: Segmentation) -> str:
+    """Which way up, where no flag says it."""
+    way = segmentation.orientation
+    return "" if way.name != "upright" and not way.given or not way.certain else f"{way.words} "
 
 
 def _doubts(segmentation: Segmentation) -> str:

@@ -126,7 +126,8 @@ class Segmentation:
         flags: doubts.
         frequency, magnitude: spectrum of the area curve, Hz and px2.
         network: what segmented it, for reports: origin, architecture, trained_on, sha256.
-        orientation: how the file shows the heart. ``frames``, ``masks`` and ``display`` are upright.
+        orientation: how the file shows the heart. ``frames``, ``masks`` and ``display`` are upright; of a clip that was refused
+            they are as the file shows them, unless the user gave the orientation.
         interval: where the EF lies; None without a beat, and for weights without a calibration. Where it is too wide to be
             useful there is no EF: that of the beats is NaN.
         refused: one sentence why the clip was not measured, "" if it was; there are no masks then and no beats.

@@ -98,6 +98,10 @@ def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spa
     refusal = refuse(probabilities, masks)
     if refusal is not None:  # what is no ventricle has no outline, no area and no beat
         masks[:], probabilities[:], beats, complete, flags = False, 0, [], False, [refusal]
+        if not way.given:  # nor has it an orientation: it is shown as it came
+            frames, display = (np.stack([turned(one, way.name) for one in film]) for film in (frames, display))
+            to_frame, to_display = (compose(turning(way.name, film.shape[1:]), matrix)
+                                    for film, matrix in ((frames, to_frame), (display, to_display)))
     elif not way.certain:
         notes.append(Flag("orientation_unsure", way.words))
     elif way.name != "upright":

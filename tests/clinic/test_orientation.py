@@ -150,6 +150,9 @@ def test_what_is_no_heart_is_refused_and_not_measured(segmenter, kind):
     assert found.refused.startswith("Not measured") and found.refused.count(".") == 1
     assert not found.beats and math.isnan(found.ef) and not found.masks.any() and not found.area.any() and found.interval is None
     told = summary(found)
+    video = no_heart(kind)
+    assert (found.frames == video).mean() > 0.95, "shown as it came, but for the cone's rim"
+    assert found.to_frame == pytest.approx(np.eye(2, 3)) and found.to_display[0, 0] > 0 and told["orientation"] is None
     assert told["refused"] == found.refused and told["edv_ml"] is None and told["ef_percent"]["interval"] is None
 
 
