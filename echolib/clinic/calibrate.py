@@ -9,7 +9,7 @@ often the interval holds the true EF. Both go into the record beside the weights
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ from scipy.optimize import minimize
 from echolib.clinic.calibration import Calibration
 from echolib.clinic.result import Doubts
 from echolib.clinic.segmentation import segment
-from echolib.clinic.weights import DEFAULT, load_segmenter
+from echolib.clinic.weights import DEFAULT, Segmenter, load_segmenter
 from echolib.clinic.wide_clips import CALIBRATE, CALIBRATE_ECHONET, PRESETS, clip_path, ensure_clips, read_clip
 from echolib.errors import TrainingError
 from echolib.files import read_json, write_json
@@ -44,7 +44,7 @@ class Measured:
     doubts: Doubts
 
 
-def calibrate(weights: Path, cache: Path, *, fit: int = 30, check: int = 50, seed: int = 0, device: str = "auto",
+def calibrate(weights: Path, cache: Path, *, fit: int = 80, check: int = 50, seed: int = 0, device: str = "auto",
               workers: int = 1, say: Callable[[str], None] = print) -> dict:
     """Fit the intervals, measure how often they hold the truth, and write both into the record beside the weights.
 
@@ -69,34 +69,39 @@ def calibrate(weights: Path, cache: Path, *, fit: int = 30, check: int = 50, see
 
     segmenter = replace(load_segmenter(None, default=weights), interval=_PLAIN)
     fitted_on: list[Measured] = []
-    counted_on: list[Measured] = []
-    unmeasured = {}
+    counted_on: dict[str, list[Measured]] = {}
     for stream in (CALIBRATE, CALIBRATE_ECHONET):
         ensure_clips(cache, stream, seed, fit + check, LENGTH, workers=workers, say=say)
-        unmeasured[PRESETS[stream]] = 0
-        for number in range(fit + check):
-            clip = read_clip(clip_path(cache, stream, seed, number))
-            result = segment(clip.frames, clip.fps, clip.spacing_mm, weights=segmenter, device=device)
-            if result.interval is None:
-                unmeasured[PRESETS[stream]] += number >= fit
-                continue
-            found = float(np.mean([100 * (1 - beat.esv / beat.edv) for beat in result.beats]))
-            (fitted_on if number < fit else counted_on).append(
-                Measured(PRESETS[stream], clip.ef, found, result.interval.doubts))
-        say(f"measured {fit + check} clips of preset {PRESETS[stream]}")
+        fitted_on += measure_clips(segmenter, cache, stream, seed, range(fit), device)
+        say(f"measured {fit} clips of preset {PRESETS[stream]} to fit on")
+        counted_on[PRESETS[stream]] = measure_clips(segmenter, cache, stream, seed, range(fit, fit + check), device)
+        say(f"measured {check} clips of preset {PRESETS[stream]} to count on")
     calibration = fit_calibration(fitted_on)
     commit, changed = git_state(Path(__file__).parent)
-    entry = {**asdict(calibration), "fitted_on": f"{len(fitted_on)} simulated clips, {fit} each of presets "
-                                                 f"{' and '.join(unmeasured)}, seed {seed}, numbers 0 to {fit - 1}",
-             "counted_on": {preset: {**coverage(calibration, [one for one in counted_on if one.preset == preset]),
-                                     "data": f"{check} others, preset {preset}, numbers {fit} to {fit + check - 1}",
-                                     "without_ef": unmeasured[preset]} for preset in unmeasured},
-             "all": coverage(calibration, counted_on),
+    entry = {**asdict(calibration), "fitted_on": f"{len(fitted_on)} simulated clips, numbers 0 to {fit - 1} of each of the "
+                                                 f"presets {' and '.join(counted_on)}, seed {seed}",
+             "counted_on": {preset: {"data": f"preset {preset}, numbers {fit} to {fit + check - 1}, seed {seed}",
+                                     "without_ef": check - len(clips), **coverage(calibration, clips)}
+                            for preset, clips in counted_on.items()},
+             "all": coverage(calibration, [one for clips in counted_on.values() for one in clips]),
              "command": f"python -m echolib.clinic.calibrate --fit {fit} --check {check} --seed {seed}",
              "commit": commit, "uncommitted_changes": changed, "phantom_code": code_fingerprint(("phantom",))}
     record = weights.with_suffix(".json")
     write_json(record, {**read_json(record), "interval": entry})
     return entry
+
+
+def measure_clips(segmenter: Segmenter, cache: Path, stream: int, seed: int, numbers: Iterable[int],
+                  device: str) -> list[Measured]:
+    """Measure simulated clips as anybody's; those in which no beat is found are left out."""
+    measured = []
+    for number in numbers:
+        clip = read_clip(clip_path(cache, stream, seed, number))
+        result = segment(clip.frames, clip.fps, clip.spacing_mm, weights=segmenter, device=device)
+        if result.interval is not None:  # the beats hold no EF where that is too wide, but their volumes
+            found = float(np.mean([100 * (1 - beat.esv / beat.edv) for beat in result.beats]))
+            measured.append(Measured(PRESETS[stream], clip.ef, found, result.interval.doubts))
+    return measured
 
 
 def fit_calibration(clips: Sequence[Measured], level: float = LEVEL) -> Calibration:
@@ -138,19 +143,23 @@ def _ends(scores: np.ndarray, level: float) -> tuple[float, float]:
 
 
 def coverage(calibration: Calibration, clips: Sequence[Measured]) -> dict:
-    """How often the intervals hold the true EF, %; how wide they are, points; and how many are too wide for an EF."""
+    """How often the intervals hold the true EF, %; how wide they are, points; how many are too wide for an EF; the EF's bias and
+    mean absolute error, points."""
     pairs = [(one, calibration.interval(one.found, one.doubts)) for one in clips]
     held = [between.low <= one.true <= between.high for one, between in pairs]
     useful = [between.useful for _, between in pairs]
+    errors = [one.found - one.true for one in clips]
     widths = [between.high - between.low for _, between in pairs]
     return {"clips": len(pairs), "held_percent": round(100 * float(np.mean(held)), 1) if pairs else None,
             "held_percent_where_given": round(100 * float(np.mean(np.array(held)[useful])), 1) if any(useful) else None,
-            "width_median_points": round(float(np.median(widths)), 1) if pairs else None, "withheld": len(pairs) - sum(useful)}
+            "width_median_points": round(float(np.median(widths)), 1) if pairs else None, "withheld": len(pairs) - sum(useful),
+            "ef_bias_points": round(float(np.mean(errors)), 2) if pairs else None,
+            "ef_mae_points": round(float(np.mean(np.abs(errors))), 2) if pairs else None}
 
 
 def main(weights: Annotated[Path, typer.Option(help="weights with their record")] = DEFAULT,
          cache: Annotated[Path, typer.Option(help="where the simulated clips are kept")] = Path("build/wide"),
-         fit: Annotated[int, typer.Option(help="clips of each preset to fit on", min=5)] = 30,
+         fit: Annotated[int, typer.Option(help="clips of each preset to fit on", min=5)] = 80,
          check: Annotated[int, typer.Option(help="clips of each preset to count on", min=5)] = 50,
          seed: Annotated[int, typer.Option(min=0)] = 0,
          device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "auto",

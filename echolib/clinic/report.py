@@ -72,9 +72,11 @@ def build_report(segmentation: Segmentation, disclaimer: str) -> str:
     unit = segmentation.areas[1]
     factor = (segmentation.spacing_mm / 10) ** 2 if segmentation.has_scale else 1.0
     name = html.escape(segmentation.name)
+    way = segmentation.orientation
     place = "loop alone" if segmentation.refused else "loop"
     outline = "" if segmentation.refused else " with the outline of the left ventricle"
-    turned = "" if segmentation.orientation.name == "upright" else ", turned upright,"
+    as_it_came = way.name == "upright" or (segmentation.refused and not way.given)
+    turned = "" if as_it_came else ", turned upright,"
     parts = [
         f"<h1>Left ventricle: {name}</h1>", f'<p class="notice" role="note">{html.escape(disclaimer)}</p>',
         f'<p class="refused" role="alert">{html.escape(segmentation.refused)}</p>' if segmentation.refused

@@ -69,7 +69,8 @@ def test_coverage_is_counted():
     truths = ((46, 0), (48, 0), (57, 0), (20, 10), (50, 10))
     clips = [Measured("made", true, 50.0, Doubts(views, 0.0, 0.0)) for true, views in truths]
     told = coverage(PLAIN, clips)  # 47 to 56, and 30 to 91, which is too wide
-    assert told == {"clips": 5, "held_percent": 40.0, "held_percent_where_given": 33.3, "width_median_points": 9.0, "withheld": 2}
+    assert told == {"clips": 5, "held_percent": 40.0, "held_percent_where_given": 33.3, "width_median_points": 9.0, "withheld": 2,
+                    "ef_bias_points": 5.8, "ef_mae_points": 8.6}
 
 
 def test_too_few_clips_cannot_be_fitted():
