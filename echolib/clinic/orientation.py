@@ -25,8 +25,9 @@ Name = Literal["upright", "upside-down", "mirrored", "both"]
 #: Names of the orientations: rows reversed, columns reversed. "both" is a half turn.
 TURNS: dict[str, tuple[bool, bool]] = {"upright": (False, False), "upside-down": (True, False), "mirrored": (False, True),
                                        "both": (True, True)}
-#: The cone's far third is so many times wider than its near third, at least, where it has a tip; 1.4 to 4.5 in phantoms.
-TIP = 1.2
+#: The lower third of the picture is so many times wider than the upper third, or the other way about, where a cone shows its tip:
+#: 1.7 and more in 159 of 160 simulated clips, 0.8 in the last, of whose picture little can be seen.
+TIP = 1.5
 #: The choice is certain from this probability on.
 CERTAIN = 0.9
 #: Log-odds of an orientation: for every unit (nat per px of the area's root) by which its outline is less undecided, and for
@@ -36,8 +37,8 @@ CERTAIN = 0.9
 FIRMNESS, DARKNESS = 1.0, 30.0
 #: Frames looked at: stretches of successive ones, spread over the clip.
 STRETCHES, STRETCH = 4, 4
-#: Below this share of the brightest twentieth a pixel is not counted as picture.
-LIT = 0.15
+#: A pixel is picture when it is ever brighter than this share of the 95th percentile; what compression leaves outside is darker.
+LIT = 0.05
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,10 @@ def cone_widening(frames: np.ndarray, sector: Sector) -> float:
         sector: the cone.
     """
     brightest = np.where(sector.mask, frames.max(0), 0)
-    seen = brightest[brightest > 2]
+    seen = brightest[brightest > 4]
     if not seen.size:
         return float("nan")
-    lit = brightest > max(2.0, LIT * float(np.percentile(seen, 95)))
+    lit = brightest > max(4.0, LIT * float(np.percentile(seen, 95)))
     rows = np.flatnonzero(lit.any(1))
     third = max(1, len(rows) // 3)
     widths = np.array([np.ptp(np.flatnonzero(lit[row])) + 1 for row in rows], float)
