@@ -27,6 +27,8 @@ h1{font-size:1.35rem;margin:.2rem 0}h2{font-size:1.05rem;margin:1.1rem 0 .3rem}
 .curve{flex:640 1 20rem}.spectrum{flex:380 1 12rem}svg{width:100%;height:auto}
 table{border-collapse:collapse;font-size:.92rem}caption{text-align:left;color:#444;font-size:.85rem;padding-bottom:.2rem}
 th,td{padding:.15rem .6rem;border-bottom:1px solid #ddd;text-align:right}thead th{border-bottom:1px solid #666}
+.scroll{overflow-x:auto}.scroll td,.scroll th{white-space:nowrap}
+@media(max-width:40rem){.curve text{font-size:15px}th,td{padding:.15rem .4rem}}
 ul.flags{padding-left:1.1rem;margin:.3rem 0}.warning::marker{content:"\\26A0  "}.note::marker{content:"\\2022  "}
 @media print{body{margin:0;max-width:none;font-size:12px}video{display:none}}
 """
@@ -173,8 +175,9 @@ def _beats(segmentation: Segmentation) -> str:
                 _shown(b.edv, 1, "mL"), _shown(b.esv, 1, "mL"),
                 f"{b.ed_area:.1f} {unit}", f"{b.es_area:.1f} {unit}", _shown(b.ef, 1, "%")]
 
-    return table(["beat", "ED frame", "ES frame", "to next ED", "EDV", "ESV", "ED area", "ES area", "EF"],
+    rows = table(["beat", "ED frame", "ES frame", "to next ED", "EDV", "ESV", "ED area", "ES area", "EF"],
                  [row(n, b) for n, b in enumerate(segmentation.beats, start=1)], "Frames are counted from 0.")
+    return f'<div class="scroll" role="region" aria-label="Beats" tabindex="0">{rows}</div>'
 
 
 def _method(segmentation: Segmentation) -> str:
@@ -201,7 +204,7 @@ def _doubts(segmentation: Segmentation) -> str:
         return ""
     views = f"{between.doubts.views:.1f}" if math.isfinite(between.doubts.views) else "no"
     network = f"{between.doubts.network:.1f}" if math.isfinite(between.doubts.network) else "no"
-    return (f"The interval of the EF holds the truth in {between.level:.0f} % of simulated clips that the network has not learnt "
-            f"from; on other clips nobody has measured it. It is made from the spread over views of the clip ({views} points), "
-            f"the network's own doubt about the borders ({network} points) and the spread over the beats "
+    return (f"The interval of the EF is made to hold the truth in {between.level:.0f} % of simulated clips that the network "
+            f"has not learnt from; on other clips nobody has measured it. It comes from the spread over views of the clip "
+            f"({views} points), the network's own doubt about the borders ({network} points) and the spread over the beats "
             f"({between.doubts.beats:.1f} points). ")
