@@ -19,13 +19,16 @@ from echolib.clinic.weights import Segmenter
 from echolib.errors import DataError
 from echolib.files import write_atomic
 
-COLUMNS = ("clip", "status", "frames", "frames_per_second", "spacing_mm", "ef_percent", "ef_sd", "beats", "edv_ml", "esv_ml",
-           "heart_rate_per_minute", "flags", "problem")
+COLUMNS = ("clip", "status", "frames", "frames_per_second", "spacing_mm", "orientation", "ef_percent", "ef_low", "ef_high",
+           "ef_sd", "beats", "edv_ml", "esv_ml", "heart_rate_per_minute", "flags", "problem")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of ``cohort.csv``: values as text, empty where unknown; ``status`` is ``done`` or ``failed``."""
+    """One line of ``cohort.csv``: values as text, empty where unknown.
+
+    ``status`` is ``done``; ``refused`` for a clip that shows no ventricle, which has a report but no numbers; or ``failed``.
+    """
 
     values: dict[str, str]
 
@@ -33,9 +36,15 @@ class Row:
     def failed(self) -> bool:
         return self.values["status"] == "failed"
 
+    @property
+    def measured(self) -> bool:
+        """Whether the clip was measured: neither failed nor refused."""
+        return self.values["status"] == "done"
+
 
 def segment_files(clips: Sequence[Path], out: Path, segmenter: Segmenter, *, anonymous: bool = False, fps: float = math.nan,
-                  spacing_mm: float = math.nan, device: str = "auto", say: Callable[[str], None] = print) -> list[Row]:
+                  spacing_mm: float = math.nan, device: str = "auto", orientation: str = "auto",
+                  say: Callable[[str], None] = print) -> list[Row]:
     """Segment clips one after the other and write a folder for each, and ``cohort.csv`` over all.
 
     The table is written anew after every clip, so a killed run leaves one that is true of what was done.
@@ -48,6 +57,7 @@ def segment_files(clips: Sequence[Path], out: Path, segmenter: Segmenter, *, ano
         fps: overrides what the files say; NaN does not.
         spacing_mm: the same for mm per px.
         device: where the network runs.
+        orientation: of all clips, see :mod:`echolib.clinic.orientation`; ``auto``: each clip's is found.
         say: takes the line of progress.
 
     Raises:
@@ -59,7 +69,7 @@ def segment_files(clips: Sequence[Path], out: Path, segmenter: Segmenter, *, ano
     rows: list[Row] = []
     for number, (path, name) in enumerate(zip(clips, names, strict=True), start=1):
         began = time.perf_counter()
-        row = _one(path, out, name, segmenter, anonymous, fps, spacing_mm, device)
+        row = _one(path, out, name, segmenter, anonymous, fps, spacing_mm, device, orientation)
         rows.append(row)
         write_atomic(out / "cohort.csv", _table(rows))
         say(f"[{number}/{len(clips)}] {_line(row, time.perf_counter() - began)}")
@@ -84,22 +94,25 @@ def clip_names(clips: Sequence[Path], anonymous: bool) -> list[str]:
 
 
 def _one(path: Path, out: Path, name: str, segmenter: Segmenter, anonymous: bool, fps: float, spacing_mm: float,
-         device: str) -> Row:
+         device: str, orientation: str) -> Row:
     try:
         clip = open_clip(path, shown_as=name if anonymous else None)
         result = segment(clip, clip.fps if math.isnan(fps) else fps, clip.spacing_mm if math.isnan(spacing_mm) else spacing_mm,
-                         weights=segmenter, name=name, device=device)
+                         weights=segmenter, name=name, device=device, orientation=orientation)
     except DataError as error:
         return Row(dict.fromkeys(COLUMNS, "") | {"clip": name, "status": "failed", "problem": str(error)})
     except OSError as error:
         return Row(dict.fromkeys(COLUMNS, "") | {"clip": name, "status": "failed", "problem": f"{name}: {error.strerror}"})
     write_outputs(result, out / name)
     numbers = summary(result)
-    values = {"clip": name, "status": "done", "frames": numbers["frames"], "frames_per_second": numbers["frames_per_second"],
-              "spacing_mm": numbers["spacing_mm"], "ef_percent": numbers["ef_percent"]["mean"],
+    interval = numbers["ef_percent"]["interval"] or {"low": None, "high": None}
+    values = {"clip": name, "status": "refused" if result.refused else "done", "frames": numbers["frames"],
+              "frames_per_second": numbers["frames_per_second"],
+              "spacing_mm": numbers["spacing_mm"], "orientation": "" if result.refused else result.orientation.name,
+              "ef_percent": numbers["ef_percent"]["mean"], "ef_low": interval["low"], "ef_high": interval["high"],
               "ef_sd": numbers["ef_percent"]["sd"], "beats": numbers["ef_percent"]["beats"],
               "edv_ml": numbers["edv_ml"], "esv_ml": numbers["esv_ml"],
-              "heart_rate_per_minute": numbers["heart_rate_per_minute"], "problem": "",
+              "heart_rate_per_minute": numbers["heart_rate_per_minute"], "problem": result.refused,
               "flags": " ".join(flag.code for flag in result.flags)}
     return Row({key: "" if values[key] is None else str(values[key]) for key in COLUMNS})
 
@@ -108,8 +121,12 @@ def _line(row: Row, seconds: float) -> str:
     v = row.values
     if row.failed:
         return f"{v['clip']}: FAILED: {v['problem']}"
+    if not row.measured:
+        return f"{v['clip']}: REFUSED: {v['problem']}"
     beats = "1 beat" if v["beats"] == "1" else f"{v['beats']} beats"
-    ef = f"EF {float(v['ef_percent']):.0f} % ({beats})" if v["ef_percent"] else "no EF"
+    between = f", {float(v['ef_low']):.0f}-{float(v['ef_high']):.0f} %" if v["ef_low"] else ""
+    ef = f"EF {float(v['ef_percent']):.0f} %{between} ({beats})" if v["ef_percent"] else f"no EF ({beats}{between})"
+    ef += f", {v['orientation']}" if v["orientation"] != "upright" else ""
     flags = f"; {v['flags'].replace(' ', ', ')}" if v["flags"] else ""
     return f"{v['clip']}: {v['frames']} frames, {ef}, {seconds:.1f} s{flags}"
 

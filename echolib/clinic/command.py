@@ -20,29 +20,53 @@ def segment_command(
     anonymous: Annotated[bool, typer.Option("--anonymous", help="call the clips clip-001 ... instead of by file name")] = False,
     fps: Annotated[float | None, typer.Option(help="frames per second, over what the files say", min=1, max=1000)] = None,
     spacing: Annotated[float | None, typer.Option(help="mm per pixel, over what the files say", min=0.01, max=10)] = None,
+    orientation: Annotated[str, typer.Option(help="how the clips show the heart: upright, upside-down (apex below), mirrored "
+                                                  "(left to right), both, or auto: found for each clip")] = "auto",
     device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "auto",
 ) -> None:
     """Find the left ventricle in echo clips: masks, ED and ES, ejection fraction, overlay and a report. Not a medical device.
 
-    Exit status 1 says that at least one clip failed; cohort.csv says which and why.
+    Exit status 1 says that at least one clip failed or was refused; cohort.csv says which and why.
     """
     from echolib.clinic.cohort import segment_files
     from echolib.clinic.weights import load_segmenter
 
     _known_device(device)
+    _known_orientation(orientation)
     segmenter = load_segmenter(weights)
     try:
         rows = segment_files(clips, out, segmenter, anonymous=anonymous, fps=math.nan if fps is None else fps,
-                             spacing_mm=math.nan if spacing is None else spacing, device=device, say=typer.echo)
+                             spacing_mm=math.nan if spacing is None else spacing, device=device, orientation=orientation,
+                             say=typer.echo)
     except OSError as error:
         raise ConfigError(f"the results cannot be written to {out.name or 'the folder'}: {error.strerror}") from None
-    failed = sum(row.failed for row in rows)
-    typer.echo(f"{len(rows) - failed} of {counted(len(rows), 'clip')} segmented; see {out.name}/cohort.csv" +
+    failed, measured = sum(row.failed for row in rows), sum(row.measured for row in rows)
+    refused = len(rows) - failed - measured
+    typer.echo(f"{measured} of {counted(len(rows), 'clip')} segmented; see {out.name}/cohort.csv" +
                (f" and {out.name}/*/report.html" if failed < len(rows) else ""))
+    if refused:
+        typer.echo(f"{counted(refused, 'clip')} refused, because no left ventricle stays in its place: the lines above that say "
+                   "REFUSED and the reports say why.")
     if failed:
         typer.echo(f"{counted(failed, 'clip')} failed: the lines above that say FAILED and the column 'problem' of cohort.csv "
                    "say why and what is expected.")
+    if failed or refused:
         raise typer.Exit(1)
+
+
+def _known_orientation(orientation: str) -> None:
+    """Refuse an orientation before any clip is read.
+
+    Raises:
+        BadParameter: no orientation of that name.
+    """
+    from echolib.clinic.orientation import given_orientation
+    from echolib.errors import DataError
+
+    try:
+        given_orientation(orientation)
+    except DataError as error:
+        raise typer.BadParameter(str(error), param_hint="--orientation") from None
 
 
 def _known_device(device: str) -> None:

@@ -39,9 +39,21 @@ def clean(probabilities: np.ndarray, fps: float) -> tuple[np.ndarray, np.ndarray
             averaged[:, row] = uniform_filter1d(probabilities[:, row].astype(np.float32), window, axis=0, mode="nearest")
     else:
         averaged = probabilities.astype(np.float16)
-    raw = averaged > 0.5
-    usual = raw.mean(0, dtype=np.float32)
-    return averaged, np.stack([_ventricle(mask, usual) for mask in raw])
+    return averaged, keep_ventricle(averaged > 0.5)
+
+
+def keep_ventricle(raw: np.ndarray, usual: np.ndarray | None = None) -> np.ndarray:
+    """One part of every frame's mask, the one that most often is ventricle in all of them, with its holes filled.
+
+    Args:
+        raw: (T, H, W) bool.
+        usual: (H, W) how often a pixel is ventricle; None: in these frames.
+
+    Returns:
+        (T, H, W) bool; empty where no part is large enough.
+    """
+    usual = raw.mean(0, dtype=np.float32) if usual is None else usual
+    return np.stack([_ventricle(mask, usual) for mask in raw])
 
 
 def _ventricle(mask: np.ndarray, usual: np.ndarray) -> np.ndarray:

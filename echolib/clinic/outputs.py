@@ -45,13 +45,20 @@ def write_outputs(segmentation: Segmentation, folder: Path) -> None:
 def summary(segmentation: Segmentation) -> dict:
     """All numbers of a clip as plain JSON types; what is not known is null."""
     sd, low, high = segmentation.ef_spread
+    between, way = segmentation.interval, segmentation.orientation
     beat = segmentation.main_beat
     return {
         "clip": segmentation.name, "frames": len(segmentation.frames), "frames_per_second": _number(segmentation.fps, 3),
         "height_px": segmentation.source_shape[0], "width_px": segmentation.source_shape[1],
-        "spacing_mm": _number(segmentation.spacing_mm, 5),
+        "spacing_mm": _number(segmentation.spacing_mm, 5), "refused": segmentation.refused or None,
+        "orientation": None if segmentation.refused else {
+            "file": way.name, "probability": _number(way.probability, 3), "given_by_user": way.given, "text": way.words},
         "ef_percent": {"mean": _number(segmentation.ef, 1), "sd": _number(sd, 1), "low": _number(low, 1),
-                       "high": _number(high, 1), "beats": len(segmentation.beats), "whole_beats": segmentation.complete},
+                       "high": _number(high, 1), "beats": len(segmentation.beats), "whole_beats": segmentation.complete,
+                       "interval": None if between is None else {
+                           "level_percent": between.level, "low": _number(between.low, 1), "high": _number(between.high, 1),
+                           "useful": between.useful, "largest_doubt": between.largest,
+                           "doubts_points": {name: _number(value, 2) for name, value in vars(between.doubts).items()}}},
         "edv_ml": _number(np.mean([b.edv for b in segmentation.beats]) if segmentation.beats else math.nan, 1),
         "esv_ml": _number(np.mean([b.esv for b in segmentation.beats]) if segmentation.beats else math.nan, 1),
         "heart_rate_per_minute": _number(segmentation.heart_rate, 1),

@@ -17,11 +17,51 @@ JUMP, FASTEST_PER_S = 0.06, 4.0
 SHORTEST_SHAPE = 1.35
 #: A true apex hardly moves; one that is cut obliquely travels. Share of the length at end-diastole.
 APEX_TRAVEL = 0.2
+#: Least :func:`steadiness` of a ventricle.
+LEAST_STEADY = 0.45
+
+
+def refuse(probabilities: np.ndarray, masks: np.ndarray) -> Flag | None:
+    """Why a clip is not measured, None if it may be: no ventricle on most frames, or none that stays where it is.
+
+    Args:
+        probabilities, masks: (T, S, S), cleaned.
+    """
+    count, missing = len(masks), int((~masks.any((1, 2))).sum())
+    if missing > count / 2:
+        return Flag("no_ventricle", f"Not measured: no left ventricle was found on {missing} of {count} frames, so this is no "
+                    "apical view, too poor an image, or no echo.")
+    if steadiness(probabilities, masks) < LEAST_STEADY:
+        return Flag("no_apical_view", "Not measured: what the network takes for a left ventricle is not one part that stays in "
+                    "one place, as a heart does in an apical view, so this is another view, too poor an image, or no echo.")
+    return None
+
+
+def steadiness(probabilities: np.ndarray, masks: np.ndarray) -> float:
+    """How much a network's answer looks like one ventricle that it has no doubt about, 0-1.
+
+    The product of three shares: of what is called ventricle, how much lies in the one part that is kept; agreement of the
+    frames' masks with the usual mask (intersection over union, grey; a heart's beat leaves 0.75 and more); and one less
+    the undecided pixels (probability 0.25 to 0.75) for every pixel of ventricle.
+
+    Args:
+        probabilities, masks: (T, S, S), cleaned; frames without a ventricle do not count.
+    """
+    found = masks.any((1, 2))
+    if not found.any():
+        return 0.0
+    p, masks = probabilities[found], masks[found]
+    usual = masks.mean(0, dtype=np.float32)
+    agreement = float(np.mean([np.minimum(mask, usual).sum() / np.maximum(mask, usual).sum() for mask in masks]))
+    raw = p > 0.5
+    one = float((masks & raw).sum() / max(1, raw.sum()))
+    decided = 1 - float(((p > 0.25) & (p < 0.75)).sum() / masks.sum())
+    return one * agreement * max(0.0, decided)
 
 
 def find_flags(frames: np.ndarray, probabilities: np.ndarray, masks: np.ndarray, area: np.ndarray, fps: float, sector: Sector,
                cone: np.ndarray, beats: list[HeartBeat], complete: bool) -> list[Flag]:
-    """All doubts about one clip.
+    """All doubts about one clip that was not refused.
 
     Args:
         frames: (T, S, S) uint8, the cone in the network's frame.
@@ -34,9 +74,6 @@ def find_flags(frames: np.ndarray, probabilities: np.ndarray, masks: np.ndarray,
         complete: whether they are whole beats.
     """
     found = area > 0
-    if found.mean() < 0.5:
-        return [Flag("no_ventricle", f"No left ventricle was found on {(~found).sum()} of {len(found)} frames: not an apical "
-                     "view, too poor an image, or not an echo.")]
     flags = []
     if not found.all():
         flags.append(Flag("frames_without_ventricle", f"No left ventricle was found on {(~found).sum()} of {len(found)} frames; "

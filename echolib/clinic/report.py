@@ -18,14 +18,17 @@ from echolib.clinic.result import HeartBeat, Segmentation
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;color:#222;max-width:62rem;margin:1.2rem auto;padding:0 1rem;background:#fff}
 h1{font-size:1.35rem;margin:.2rem 0}h2{font-size:1.05rem;margin:1.1rem 0 .3rem}
+.refused{border:2px solid #a4262c;background:#fdf0f0;padding:.6rem .8rem;border-radius:4px;font-size:1.05rem;font-weight:600}
 .notice{border:1px solid #b36b00;background:#fff6e5;padding:.45rem .7rem;border-radius:4px}
 .numbers{display:flex;flex-wrap:wrap;gap:.6rem 2.2rem;margin:.7rem 0}.numbers div{min-width:7rem}
 .numbers b{display:block;font-size:1.6rem;line-height:1.2}.numbers span{color:#555;font-size:.85rem}
-.row{display:flex;flex-wrap:wrap;gap:1rem;align-items:flex-start}figure{margin:0}figcaption{font-size:.85rem;color:#444}
-.loop{flex:1.5 1 17rem}.still{flex:1 1 11rem}video,.still img{background:#000;width:100%;height:auto}
+.row{display:flex;margin-top:.7rem;flex-wrap:wrap;gap:1rem;align-items:flex-start}figure{margin:0}figcaption{font-size:.85rem;color:#444}
+.loop{flex:1.5 1 17rem}.alone{max-width:32rem}.still{flex:1 1 11rem}video,.still img{background:#000;width:100%;height:auto}
 .curve{flex:640 1 20rem}.spectrum{flex:380 1 12rem}svg{width:100%;height:auto}
 table{border-collapse:collapse;font-size:.92rem}caption{text-align:left;color:#444;font-size:.85rem;padding-bottom:.2rem}
 th,td{padding:.15rem .6rem;border-bottom:1px solid #ddd;text-align:right}thead th{border-bottom:1px solid #666}
+.scroll{overflow-x:auto}.scroll td,.scroll th{white-space:nowrap}
+@media(max-width:40rem){.curve text{font-size:15px}th,td{padding:.15rem .4rem}}
 ul.flags{padding-left:1.1rem;margin:.3rem 0}.warning::marker{content:"\\26A0  "}.note::marker{content:"\\2022  "}
 @media print{body{margin:0;max-width:none;font-size:12px}video{display:none}}
 """
@@ -71,20 +74,32 @@ def build_report(segmentation: Segmentation, disclaimer: str) -> str:
     unit = segmentation.areas[1]
     factor = (segmentation.spacing_mm / 10) ** 2 if segmentation.has_scale else 1.0
     name = html.escape(segmentation.name)
+    way = segmentation.orientation
+    place = "loop alone" if segmentation.refused else "loop"
+    outline = "" if segmentation.refused else " with the outline of the left ventricle"
+    as_it_came = way.name == "upright" or (segmentation.refused and not way.given)
+    turned = "" if as_it_came else ", turned upright,"
     parts = [
         f"<h1>Left ventricle: {name}</h1>", f'<p class="notice" role="note">{html.escape(disclaimer)}</p>',
-        _numbers(segmentation), _flags(segmentation),
-        '<div class="row"><figure class="loop"><video id="cine" controls loop muted autoplay playsinline '
-        f'aria-label="Cine loop of {name} with the outline of the left ventricle" {LOOP}></video>'
-        f"<figcaption>The clip with the outline on every frame ({len(segmentation.frames)} frames, "
-        f"{segmentation.fps:.4g} per second).</figcaption></figure>{_stills(segmentation)}</div>",
-        "<h2>Area curve and spectrum</h2>",
-        f'<div class="row"><figure class="curve">{curve}<figcaption>LV area on every frame with end-diastole (ED) and '
-        "end-systole (ES) of each beat. The dashed line follows the loop; click to go to a moment.</figcaption></figure>"
-        f'<figure class="spectrum">{spectrum_svg(segmentation.frequency, segmentation.magnitude * factor, unit)}'
-        "<figcaption>Spectrum of the area curve.</figcaption></figure></div>",
-        "<h2>Beats</h2>", _beats(segmentation), "<h2>How this was made</h2>", _method(segmentation),
+        f'<p class="refused" role="alert">{html.escape(segmentation.refused)}</p>' if segmentation.refused
+        else _numbers(segmentation),
+        _flags(segmentation),
+        f'<div class="row"><figure class="{place}"><video id="cine" controls loop muted autoplay playsinline '
+        f'aria-label="Cine loop of {name}{outline}" {LOOP}></video>'
+        f"<figcaption>The clip{turned}{' with the outline on every frame' if outline else ' without an outline'} "
+        f"({len(segmentation.frames)} frames, {segmentation.fps:.4g} per second).</figcaption></figure>"
+        f"{_stills(segmentation)}</div>",
     ]
+    if not segmentation.refused:
+        parts += [
+            "<h2>Area curve and spectrum</h2>",
+            f'<div class="row"><figure class="curve">{curve}<figcaption>LV area on every frame with end-diastole (ED) and '
+            "end-systole (ES) of each beat. The dashed line follows the loop; click to go to a moment.</figcaption></figure>"
+            f'<figure class="spectrum">{spectrum_svg(segmentation.frequency, segmentation.magnitude * factor, unit)}'
+            "<figcaption>Spectrum of the area curve.</figcaption></figure></div>",
+            "<h2>Beats</h2>", _beats(segmentation),
+        ]
+    parts += ["<h2>How this was made</h2>", _method(segmentation)]
     return ('<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; media-src data:; "
             "style-src 'unsafe-inline'; script-src 'unsafe-inline'\">"
@@ -99,15 +114,20 @@ def _shown(value: float, digits: int, unit: str) -> str:
 def _numbers(segmentation: Segmentation) -> str:
     sd, low, high = segmentation.ef_spread
     count = len(segmentation.beats)
-    if count > 1:
+    between = segmentation.interval
+    if between is not None and not between.useful:
+        spread = f"{between.level:.0f} % interval {between.low:.0f}–{between.high:.0f} %: too wide to be of use"
+    elif count > 1:
         spread = f"mean of {count} beats, SD {sd:.1f}, range {low:.0f}–{high:.0f} %"
     elif count == 1:
         spread = "one beat" if segmentation.complete else "largest against smallest area: no whole beat"
     else:
         spread = "no beat found"
+    if between is not None and between.useful:
+        spread = f"{between.level:.0f} % interval {between.low:.0f}–{between.high:.0f} %; {spread}"
     edv, esv = (float(np.mean([getattr(b, key) for b in segmentation.beats])) if count else math.nan for key in ("edv", "esv"))
     why = "method of disks, one plane" if segmentation.has_scale else "pixel spacing unknown"
-    cells = [("Ejection fraction", _shown(segmentation.ef, 0, "%"), spread), ("End-diastolic volume", _shown(edv, 0, "mL"), why),
+    cells = [("Ejection fraction", _ef(segmentation), spread), ("End-diastolic volume", _shown(edv, 0, "mL"), why),
              ("End-systolic volume", _shown(esv, 0, "mL"), why),
              ("Heart rate", _shown(segmentation.heart_rate, 0, "/min"), "from end-diastole to end-diastole")]
     boxes = "".join(f"<div>{html.escape(head)}<b>{html.escape(value)}</b><span>{html.escape(below)}</span></div>"
@@ -115,9 +135,16 @@ def _numbers(segmentation: Segmentation) -> str:
     return f'<div class="numbers">{boxes}</div>'
 
 
+def _ef(segmentation: Segmentation) -> str:
+    withheld = segmentation.interval is not None and not segmentation.interval.useful
+    return "not given" if withheld else _shown(segmentation.ef, 0, "%")
+
+
 def _flags(segmentation: Segmentation) -> str:
     if not segmentation.flags:
         return "<p>No quality flag was raised.</p>"
+    if segmentation.refused:  # it stands above, in large, and there is no number to doubt
+        return ""
     items = "".join(f'<li class="{f.severity}">{html.escape(f.text)}</li>' for f in segmentation.flags)
     return f'<h2>Quality flags</h2><ul class="flags">{items}</ul>'
 
@@ -146,18 +173,38 @@ def _beats(segmentation: Segmentation) -> str:
     def row(number: int, b: HeartBeat) -> list[str]:
         return [str(number), f"{b.ed} ({b.ed_s:.2f} s)", f"{b.es} ({b.es_s:.2f} s)", _shown(b.rr_s, 2, "s"),
                 _shown(b.edv, 1, "mL"), _shown(b.esv, 1, "mL"),
-                f"{b.ed_area:.1f} {unit}", f"{b.es_area:.1f} {unit}", f"{b.ef:.1f} %"]
+                f"{b.ed_area:.1f} {unit}", f"{b.es_area:.1f} {unit}", _shown(b.ef, 1, "%")]
 
-    return table(["beat", "ED frame", "ES frame", "to next ED", "EDV", "ESV", "ED area", "ES area", "EF"],
+    rows = table(["beat", "ED frame", "ES frame", "to next ED", "EDV", "ESV", "ED area", "ES area", "EF"],
                  [row(n, b) for n, b in enumerate(segmentation.beats, start=1)], "Frames are counted from 0.")
+    return f'<div class="scroll" role="region" aria-label="Beats" tabindex="0">{rows}</div>'
 
 
 def _method(segmentation: Segmentation) -> str:
     network = {key: html.escape(value) for key, value in segmentation.network.items()}
     scale = f"{segmentation.spacing_mm:.4g} mm per px" if segmentation.has_scale else "pixel spacing unknown"
     height, width = segmentation.source_shape
+    how = "" if segmentation.refused else (
+        "Volumes: single-plane method of disks, 20 disks; each is the median of the frame and its two neighbours. "
+        f"EF = 100 (EDV − ESV) / EDV, beat by beat. {_doubts(segmentation)}{html.escape(_upright(segmentation))}")
     return (f"<p>The ultrasound cone was cut out of the clip ({width} × {height} px, {scale}); nothing outside it was used or "
             f"kept. Network: {network['architecture']}; {network['origin']} (checksum {network['sha256']}). <b>It was trained "
-            f"on: {network['trained_on']}</b> Volumes: single-plane method of disks, 20 disks; each is the median of the frame "
-            "and its two neighbours. EF = 100 (EDV − ESV) / EDV, beat by beat. "
-            f"Software: echolib {__version__}.</p>")
+            f"on: {network['trained_on']}</b> {how}Software: echolib {__version__}.</p>")
+
+
+def _upright(segmentation: Segmentation) -> str:
+    """Which way up, where no flag says it."""
+    way = segmentation.orientation
+    return "" if way.name != "upright" and not way.given or not way.certain else f"{way.words} "
+
+
+def _doubts(segmentation: Segmentation) -> str:
+    between = segmentation.interval
+    if between is None:
+        return ""
+    views = f"{between.doubts.views:.1f}" if math.isfinite(between.doubts.views) else "no"
+    network = f"{between.doubts.network:.1f}" if math.isfinite(between.doubts.network) else "no"
+    return (f"The interval of the EF is made to hold the truth in {between.level:.0f} % of simulated clips that the network "
+            f"has not learnt from; on other clips nobody has measured it. It comes from the spread over views of the clip "
+            f"({views} points), the network's own doubt about the borders ({network} points) and the spread over the beats "
+            f"({between.doubts.beats:.1f} points). ")

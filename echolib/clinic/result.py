@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import cv2
 import numpy as np
+
+from echolib.clinic.orientation import Orientation
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class HeartBeat:
         rr_s: time from this end-diastole to the next beat's, s; NaN for the last beat.
         edv, esv: volumes at the two by the method of disks, mL; NaN without a pixel spacing.
         ed_area, es_area: LV areas at the two, cm2, or px2 of the clip without a pixel spacing.
-        ef: ejection fraction, %.
+        ef: ejection fraction, %; NaN where none is given.
     """
 
     ed: int
@@ -48,6 +50,59 @@ class HeartBeat:
     ed_area: float
     es_area: float
     ef: float
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """What a clip tells of its own EF, in points (:mod:`echolib.clinic.interval`).
+
+    Attributes:
+        views: standard deviation of the EF over views of the clip; infinite where a view loses the ventricle.
+        network: what the network's undecided pixels are worth; infinite where nothing is decided.
+        beats: standard error of the mean over the beats; 0 for a single one.
+    """
+
+    views: float
+    network: float
+    beats: float
+
+
+#: Widest interval with which an EF is given, points. 35 % is where a defibrillator is considered and 65 % is in the
+#: middle of normal: an interval that holds both excludes nothing that matters.
+MOST_WIDTH = 30.0
+
+
+@dataclass(frozen=True)
+class EfInterval:
+    """Where the EF lies.
+
+    Attributes:
+        level: the share of simulated clips whose true EF lies in such an interval, %.
+        low, high: its ends, %.
+        doubts: what made it so wide.
+        largest: which of them adds most: ``views``, ``network``, ``beats``, or ``floor``, what these weights miss anyhow.
+    """
+
+    level: float
+    low: float
+    high: float
+    doubts: Doubts
+    largest: Literal["floor", "views", "network", "beats"]
+
+    @property
+    def useful(self) -> bool:
+        """Whether it is narrow enough for an EF to be given (:data:`MOST_WIDTH`)."""
+        return self.high - self.low <= MOST_WIDTH
+
+    @property
+    def why(self) -> str:
+        """What widens it most, as the end of a sentence."""
+        if self.largest == "views" and np.isinf(self.doubts.views):
+            return "the ventricle is lost when the picture is shown a little brighter, darker, turned or enlarged"
+        return {"views": "the outline changes when the picture is shown a little brighter, darker, turned or enlarged",
+                "network": "the network is unsure where the borders are at end-diastole and end-systole",
+                "beats": "the beats differ from one another", "floor": "these weights miss the EF by much even where "
+                "nothing speaks against the outline"}[self.largest]
 
 
 @dataclass(frozen=True)
@@ -71,6 +126,11 @@ class Segmentation:
         flags: doubts.
         frequency, magnitude: spectrum of the area curve, Hz and px2.
         network: what segmented it, for reports: origin, architecture, trained_on, sha256.
+        orientation: how the file shows the heart. ``frames``, ``masks`` and ``display`` are upright; of a clip that was refused
+            they are as the file shows them, unless the user gave the orientation.
+        interval: where the EF lies; None without a beat, and for weights without a calibration. Where it is too wide to be
+            useful there is no EF: that of the beats is NaN.
+        refused: one sentence why the clip was not measured, "" if it was; there are no masks then and no beats.
     """
 
     name: str
@@ -91,6 +151,9 @@ class Segmentation:
     frequency: np.ndarray
     magnitude: np.ndarray
     network: dict[str, str]
+    orientation: Orientation = field(default_factory=Orientation)
+    interval: EfInterval | None = None
+    refused: str = ""
 
     @property
     def has_scale(self) -> bool:
@@ -109,7 +172,7 @@ class Segmentation:
 
     @property
     def ef(self) -> float:
-        """Mean ejection fraction over the beats, %; NaN without one."""
+        """Mean ejection fraction over the beats, %; NaN without one, and where its interval is too wide."""
         return float(np.mean([beat.ef for beat in self.beats])) if self.beats else float("nan")
 
     @property
@@ -128,7 +191,7 @@ class Segmentation:
 
     @property
     def main_beat(self) -> HeartBeat | None:
-        """The beat whose EF is nearest to the mean: the one to show."""
+        """The beat whose EF is nearest to the mean, or the first where no EF is given: the one to show."""
         return min(self.beats, key=lambda beat: abs(beat.ef - self.ef)) if self.beats else None
 
     def source_masks(self) -> Iterator[np.ndarray]:

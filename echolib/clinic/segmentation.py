@@ -4,41 +4,52 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 
 from echolib.clinic.clip_file import source_notes
+from echolib.clinic.interval import measure_doubts
 from echolib.clinic.masks import clean
-from echolib.clinic.quality import cone_in_frame, find_flags
+from echolib.clinic.network import brightness_gain, network_probabilities
+from echolib.clinic.orientation import (
+    Orientation,
+    find_orientation,
+    given_orientation,
+    sampled_frames,
+    turned,
+    turned_sector,
+    turning,
+)
+from echolib.clinic.quality import cone_in_frame, find_flags, refuse
 from echolib.clinic.reading import ASSUMED_FPS
 from echolib.clinic.regions import region_notes
-from echolib.clinic.result import Flag, HeartBeat, Segmentation
+from echolib.clinic.result import MOST_WIDTH, Flag, HeartBeat, Segmentation, compose
 from echolib.clinic.weights import Segmenter, load_segmenter
 from echolib.data.sector import Sector, cut_frame, find_sector, framing
 from echolib.errors import DataError
 from echolib.evaluation.consistency import area_spectrum
 from echolib.evaluation.ejection import Beat, disk_volumes, ejection_fraction, find_beats
-from echolib.evaluation.inference import segment_video
 from echolib.training.predict import resolve_device
 
 #: Highest picture kept for looking at, px: enough for a contour to be judged, little enough for a thousand frames.
 DISPLAY_HEIGHT = 400
 #: Weights whose own record shows a larger mean EF error, in points, get a warning with every result.
 MOST_EF_ERROR = 8.0
-#: Grey level to which the 95th percentile of the cone's non-black pixels is brought: that of EchoNet-like clips.
-BRIGHTNESS = 110.0
-#: Clips of F frames per pass: a GPU likes many; on a processor every further one takes 100 MB and more.
-PER_PASS, PER_PASS_GPU = 1, 8
 #: A clip without a whole beat still shows a contraction when its area changes by this share.
 LEAST_CHANGE = 0.1
 
 
 def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spacing_mm: float = math.nan, *,
             weights: Segmenter | str | Path | None = None, name: str = "clip", device: str = "auto",
-            batch: int | None = None) -> Segmentation:
+            batch: int | None = None, orientation: str = "auto") -> Segmentation:
     """Find the left ventricle on every frame of an apical clip, and from it the beats and the ejection fraction.
+
+    A clip without a ventricle that stays where it is is refused: the result has no masks, no beats, and the reason in
+    ``refused``.
 
     Args:
         video: (T, H, W), (T, H, W, 1) or (T, H, W, 3) uint8, T >= 2; or frames that can be walked through more than once,
@@ -49,14 +60,16 @@ def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spa
         name: what reports call the clip.
         device: where the network runs.
         batch: clips of F frames per pass; None: as many as suit the device.
+        orientation: how the clip shows the heart, see :mod:`echolib.clinic.orientation`; ``auto``: it is found.
 
     Raises:
-        DataError: not a clip, a frame rate or spacing that cannot be, or no ultrasound cone in it.
+        DataError: not a clip, a frame rate, spacing or orientation that cannot be, or no ultrasound cone in it.
         WeightsError: the weights cannot be loaded.
     """
     _check(fps, spacing_mm)
     segmenter = weights if isinstance(weights, Segmenter) else load_segmenter(weights)
-    source = _Colour(video)
+    given_orientation(orientation)
+    source = _Colour(video, segmenter.period)
     notes = source_notes(video, fps)
     if math.isnan(fps):
         fps = ASSUMED_FPS
@@ -71,34 +84,70 @@ def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spa
         notes.append(Flag("ef_not_reliable", f"These weights miss the EF by {segmenter.ef_error:.0f} points on average on "
                           "simulated clips that they have not seen: look at the outlines, do not use the EF."))
 
+    place = resolve_device(device)
     sector = find_sector(source)
     notes += region_notes(source, sector)
+    way = given_orientation(orientation) or _found(source, sector, segmenter, place, batch)
+    if way.name != "upright":
+        source.name = way.name
+        sector = find_sector(source)
     to_frame, to_display, shape = framing(sector, segmenter.size), *_display(sector)
     frames, display = _cut(source, sector, to_frame, to_display, shape, segmenter.size)
-    lit = frames[frames > 2]
-    if not lit.size:
-        raise DataError("the clip is black", file=name)
-    gain = BRIGHTNESS / np.percentile(lit, 95)
-    seen = cv2.convertScaleAbs(frames.reshape(len(frames), -1), alpha=float(gain)).reshape(*frames.shape, 1)
-    order = _there_and_back(len(seen), segmenter.frames * segmenter.period)
-    place = resolve_device(device)
-    probabilities = segment_video(segmenter.model, seen[order] if len(order) > len(seen) else seen, segmenter.frames,
-                                  segmenter.period, batch=batch or (PER_PASS_GPU if place.type == "cuda" else PER_PASS),
-                                  device=place, size=segmenter.size, overlap=True)[:len(seen)]
+    gain = brightness_gain(frames, name)
+    probabilities = network_probabilities(segmenter, frames, gain, place, batch=batch)
     probabilities, masks = clean(probabilities, fps)
 
     scale = to_frame[0, 0]  # network px per px of the clip
+    refusal = refuse(probabilities, masks)
+    if refusal is not None:  # what is no ventricle has no outline, no area and no beat
+        masks[:], probabilities[:], beats, complete, flags = False, 0, [], False, [refusal]
+        if not way.given:  # nor has it an orientation: it is shown as it came
+            frames, display = (np.stack([turned(one, way.name) for one in film]) for film in (frames, display))
+            to_frame, to_display = (compose(turning(way.name, film.shape[1:]), matrix)
+                                    for film, matrix in ((frames, to_frame), (display, to_display)))
+    elif not way.certain:
+        notes.append(Flag("orientation_unsure", way.words))
+    elif way.name != "upright":
+        notes.append(Flag("orientation", way.words, "note"))
     area = masks.sum((1, 2)).astype(float)
     volumes = disk_volumes(masks, (spacing_mm if math.isfinite(spacing_mm) else 10.0) / scale)
-    beats, complete = _beats(area, volumes, fps, spacing_mm, scale)
-    cone = cone_in_frame(sector, to_frame, segmenter.size)
-    flags = find_flags(frames, probabilities, masks, area, fps, sector, cone, beats, complete)
+    if refusal is None:
+        beats, complete = _beats(area, volumes, fps, spacing_mm, scale)
+        cone = cone_in_frame(sector, to_frame, segmenter.size)
+        flags = find_flags(frames, probabilities, masks, area, fps, sector, cone, beats, complete)
+    interval = None
+    if beats and segmenter.interval is not None:
+        doubts = measure_doubts(segmenter, frames, gain, probabilities, masks, beats, fps, place)
+        interval = segmenter.interval.interval(float(np.mean([beat.ef for beat in beats])), doubts)
+        if not interval.useful:
+            beats = [replace(beat, ef=math.nan) for beat in beats]
+            flags.append(Flag("ef_withheld", f"No EF is given: it would lie anywhere from {interval.low:.0f} to "
+                              f"{interval.high:.0f} %, more than {MOST_WIDTH:.0f} points, because {interval.why}."))
+    elif beats:
+        flags.append(Flag("ef_without_interval", "How sure the EF is, is not known: the record of these weights holds no "
+                          "calibrated interval.", "note"))
     curve = _bridged(area) / scale ** 2
-    frequency, magnitude = area_spectrum(curve, fps) if len(curve) >= 4 else (np.zeros(1), np.zeros(1))
+    frequency, magnitude = area_spectrum(curve, fps) if len(curve) >= 4 and refusal is None else (np.zeros(1), np.zeros(1))
+    turn = turning(way.name, sector.mask.shape)
     return Segmentation(name=name, fps=float(fps), spacing_mm=float(spacing_mm), source_shape=sector.mask.shape, frames=frames,
-                        probabilities=probabilities, masks=masks, display=display, to_frame=to_frame, to_display=to_display,
-                        area=area / scale ** 2, volumes=volumes, beats=tuple(beats), complete=complete,
-                        flags=tuple(flags + notes), frequency=frequency, magnitude=magnitude, network=segmenter.described())
+                        probabilities=probabilities, masks=masks, display=display, to_frame=compose(to_frame, turn),
+                        to_display=compose(to_display, turn), area=area / scale ** 2, volumes=volumes, beats=tuple(beats),
+                        complete=complete, flags=tuple(flags + notes), frequency=frequency, magnitude=magnitude,
+                        network=segmenter.described(), orientation=way, interval=interval,
+                        refused="" if refusal is None else refusal.text)
+
+
+def _found(source: _Colour, sector: Sector, segmenter: Segmenter, place: torch.device, batch: int | None) -> Orientation:
+    """The orientation of a clip whose cone was found: a few frames are shown to the network both ways."""
+    sample = np.stack([cv2.cvtColor(source.kept[t], cv2.COLOR_RGB2GRAY) for t in sorted(source.kept)])
+
+    def answer(name: str) -> tuple[np.ndarray, np.ndarray]:
+        cone = turned_sector(sector, name)
+        matrix, size = framing(cone, segmenter.size), (segmenter.size,) * 2
+        frames = np.stack([cut_frame(np.ascontiguousarray(turned(one, name)), cone, matrix, size) for one in sample])
+        return frames, network_probabilities(segmenter, frames, brightness_gain(frames), place, batch=batch)
+
+    return find_orientation(sample, sector, answer)
 
 
 def _check(fps: float, spacing_mm: float) -> None:
@@ -109,9 +158,14 @@ def _check(fps: float, spacing_mm: float) -> None:
 
 
 class _Colour:
-    """Frames as (H, W, 3) uint8, walked through as often as needed."""
+    """Frames as (H, W, 3) uint8, walked through as often as needed.
 
-    def __init__(self, video: np.ndarray | Iterable[np.ndarray]) -> None:
+    Attributes:
+        name: the orientation from which they are turned upright on the way; set it before a walk.
+        kept: the frames by which the orientation is found, by number, from the first walk; as the file shows them.
+    """
+
+    def __init__(self, video: np.ndarray | Iterable[np.ndarray], period: int) -> None:
         if isinstance(video, np.ndarray):
             plain = video.ndim == 3 or (video.ndim == 4 and video.shape[-1] in (1, 3))
             if video.dtype != np.uint8 or not plain or len(video) < 2 or not video.size:
@@ -119,16 +173,21 @@ class _Colour:
                                 expected="uint8 (T, H, W), (T, H, W, 1) or (T, H, W, 3), T at least 2")
         elif not (hasattr(video, "__len__") and hasattr(video, "__iter__")):
             raise DataError("frames that can be walked through only once", expected="an array, a list or an opened clip")
-        self.video = video
+        self.video, self.name = video, "upright"
+        self.kept: dict[int, np.ndarray] = {}
+        self._wanted = set(sampled_frames(len(video), period).tolist())
 
     def __len__(self) -> int:
         return len(self.video)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for frame in self.video:
+        for t, frame in enumerate(self.video):
             if frame.ndim == 2:
                 frame = frame[..., None]
-            yield np.ascontiguousarray(np.broadcast_to(frame, (*frame.shape[:2], 3)))
+            colour = np.ascontiguousarray(turned(np.broadcast_to(frame, (*frame.shape[:2], 3)), self.name))
+            if self.name == "upright" and t in self._wanted:
+                self.kept[t] = colour
+            yield colour
 
 
 def _display(sector: Sector) -> tuple[np.ndarray, tuple[int, int]]:
@@ -150,15 +209,6 @@ def _cut(source: _Colour, sector: Sector, to_frame: np.ndarray, to_display: np.n
         frames[t] = cut_frame(grey, sector, to_frame, (size, size))
         display[t] = cut_frame(grey, sector, to_display, shape)
     return frames, display
-
-
-def _there_and_back(count: int, least: int) -> np.ndarray:
-    """Frame numbers 0 .. count-1, and where that is fewer than ``least``, on backwards and forwards until it is.
-
-    A half cycle played there and back looks like a heart; one followed by black frames does not.
-    """
-    period = np.concatenate([np.arange(count), np.arange(count - 2, 0, -1)])
-    return np.resize(period, max(count, least))
 
 
 def _bridged(area: np.ndarray) -> np.ndarray:

@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from echolib import models
-from echolib.clinic.segmentation import BRIGHTNESS, segment
+from echolib.clinic.network import BRIGHTNESS
+from echolib.clinic.segmentation import segment
 from echolib.clinic.strong_augment import strong_augment
 from echolib.clinic.weights import MOST_BYTES, Segmenter, load_segmenter, save_segmenter
 from echolib.clinic.wide_clips import HELD_OUT, HELD_OUT_ECHONET, PRESETS, TRAIN, WideClip, clip_path, ensure_clips, read_clip

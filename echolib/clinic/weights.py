@@ -14,8 +14,9 @@ from pathlib import Path
 from torch import nn
 
 from echolib import models
+from echolib.clinic.calibration import Calibration
 from echolib.config import RunSpec, parse
-from echolib.errors import ConfigError, WeightsError
+from echolib.errors import ConfigError, DataError, WeightsError
 from echolib.files import read_json, write_json
 from echolib.models.weights import load_plain
 
@@ -41,6 +42,7 @@ class Segmenter:
         trained_on: data, in words.
         sha256: of the weights file, 16 hex digits.
         ef_error: mean absolute EF error on held-out simulated clips, in points, as the record says; None where no record does.
+        interval: how doubts make an interval of the EF, as the record says; None where no record does.
     """
 
     model: nn.Module
@@ -52,6 +54,7 @@ class Segmenter:
     trained_on: str
     sha256: str
     ef_error: float | None = None
+    interval: Calibration | None = None
 
     def described(self) -> dict[str, str]:
         """The words, for reports."""
@@ -110,13 +113,14 @@ def _default(path: Path) -> Segmenter:
     try:
         record = read_json(path.with_suffix(".json"))
         errors = [score["ef_mae_points"] for score in record["validation"].values() if score["ef_mae_points"] is not None]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        interval = Calibration.of_record(record["interval"]) if "interval" in record else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError):
         raise WeightsError(f"{path.name}: its record {path.with_suffix('.json').name} is missing or damaged; "
                            f"make both anew with `{MADE_BY}`") from None
     if record.get("sha256") != _sha256(path):
         raise WeightsError(f"{path.name}: the checksum is not the one in its record: the file is damaged or was exchanged; "
                            f"install the package again or run `{MADE_BY}`")
-    return replace(_of_file(path, "the default weights of echolib"), ef_error=max(errors, default=None))
+    return replace(_of_file(path, "the default weights of echolib"), ef_error=max(errors, default=None), interval=interval)
 
 
 def _of_file(path: Path, origin: str) -> Segmenter:

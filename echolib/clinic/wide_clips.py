@@ -19,9 +19,10 @@ import numpy as np
 from echolib.errors import DataError
 from echolib.files import DAMAGED_ARRAY, write_atomic
 
-#: First numbers of the seeds: what is trained on and what is held out can never be the same clip.
-TRAIN, HELD_OUT, HELD_OUT_ECHONET = 70_001, 70_002, 70_003
-PRESETS = {TRAIN: "wide", HELD_OUT: "wide", HELD_OUT_ECHONET: "echonet"}
+#: First numbers of the seeds: what is trained on, what is held out and what intervals are calibrated on can never be the
+#: same clip.
+TRAIN, HELD_OUT, HELD_OUT_ECHONET, CALIBRATE, CALIBRATE_ECHONET = 70_001, 70_002, 70_003, 70_004, 70_005
+PRESETS = {TRAIN: "wide", HELD_OUT: "wide", HELD_OUT_ECHONET: "echonet", CALIBRATE: "wide", CALIBRATE_ECHONET: "echonet"}
 
 
 @dataclass(frozen=True)

@@ -18,5 +18,5 @@ def clip() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def result(clip) -> Segmentation:
-    """That clip, segmented; 0.8 mm a px."""
-    return segment(clip[0], FPS, 0.8, weights=stand_in(), name="made up")
+    """That clip, segmented; 0.8 mm a px. Its heart is the same mirrored, so it is said that it is upright."""
+    return segment(clip[0], FPS, 0.8, weights=stand_in(), name="made up", orientation="upright")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from echolib.clinic.masks import averaging_window, clean
-from echolib.clinic.quality import find_flags
+from echolib.clinic.quality import find_flags, refuse, steadiness
 from echolib.clinic.result import HeartBeat
 from echolib.data.sector import Sector
 
@@ -60,9 +60,24 @@ def test_a_good_clip_has_no_flag():
     assert flags_of(masks, beats=[beat(0, 9)]) == set()
 
 
+def test_what_is_not_one_ventricle_in_one_place_is_refused():
+    good = np.stack([ellipse(26 - 0.8 * t, 15 - 0.4 * t) for t in range(10)])
+    p = np.where(good, 0.95, 0.05).astype(np.float16)
+    assert refuse(p, good) is None and steadiness(p, good) > 0.75
+    assert refuse(p, np.zeros_like(good)).code == "no_ventricle"
+    most = good.copy()
+    most[:4] = False
+    assert refuse(p, most) is None, "frames without a ventricle are a doubt, not a reason"
+    wandering = np.stack([ellipse(20, 14, 40 + 4 * t, 30 + 5 * t) for t in range(10)])
+    assert refuse(np.where(wandering, 0.95, 0.05).astype(np.float16), wandering).code == "no_apical_view"
+    hazy = np.where(good, 0.7, 0.3).astype(np.float16)
+    assert refuse(hazy, good).code == "no_apical_view"
+    both = np.stack([ellipse(26, 12, column=35) | ellipse(26, 12, column=80)] * 10)
+    assert steadiness(np.where(both, 0.95, 0.05), both & (np.arange(112) > 56)) == pytest.approx(0.5, abs=0.02)
+
+
 def test_each_flag_has_its_cause():
     good = np.repeat(ellipse()[None], 20, 0)
-    assert "no_ventricle" in flags_of(np.zeros_like(good))
     some = good.copy()
     some[3] = False
     assert "frames_without_ventricle" in flags_of(some, beats=[beat()])

@@ -37,7 +37,7 @@ def test_volumes_and_areas_are_those_of_the_masks_in_the_clips_own_pixels(result
 
 
 def test_ef_needs_no_scale(clip, result):
-    other = segment(clip[0], FPS, weights=stand_in())
+    other = segment(clip[0], FPS, weights=stand_in(), orientation="upright")
     assert other.ef == pytest.approx(result.ef, abs=1e-6)
     assert all(math.isnan(beat.edv) for beat in other.beats) and other.areas[1] == "px²"
     assert "no_scale" in [flag.code for flag in other.flags]
@@ -53,7 +53,7 @@ def test_nothing_outside_the_cone_is_kept(clip):
 
 
 def test_a_colour_clip_gives_what_a_grey_one_gives(clip, result):
-    colour = segment(np.repeat(clip[0][..., None], 3, -1), FPS, 0.8, weights=stand_in())
+    colour = segment(np.repeat(clip[0][..., None], 3, -1), FPS, 0.8, weights=stand_in(), orientation="upright")
     assert np.array_equal(colour.masks, result.masks) and colour.ef == result.ef
 
 
@@ -91,6 +91,7 @@ def test_no_ventricle_is_said():
     noise = np.random.default_rng(5).rayleigh(70, video.shape).clip(0, 255).astype(np.uint8)
     found = segment(np.where(masks, noise, video), FPS, weights=stand_in())
     assert [flag.code for flag in found.flags if flag.severity == "warning"] == ["no_ventricle"] and not found.beats
+    assert found.refused.startswith("Not measured: no left ventricle was found on 30 of 30 frames")
 
 
 @pytest.mark.parametrize("video, fps, spacing, said", [
