@@ -133,7 +133,8 @@ def error_words(runs: dict[str, dict[str, pd.DataFrame]]) -> str:
         found = {way: values for way, values in found.items() if "nearest kept frame" in values}
         if not found:  # every frame was masked: there is nothing to copy
             continue
-        pairs = [f"{values['network']:.1f} ({values['nearest kept frame']:.1f}) on clips {way}" for way, values in found.items()]
+        pairs = [f"{values['network']:.1f} ({values['nearest kept frame']:.1f}) on clips{'' if way == TRAINED else ' that are'} "
+                 f"{way}" for way, values in found.items()]
         own = next(iter(found.values()))
         better = own["network"] < own["nearest kept frame"]
         said.append(f"{name} misses a masked frame by so many grey levels (in brackets: a copy of the nearest kept frame): "
