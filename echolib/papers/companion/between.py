@@ -1,6 +1,7 @@
 """What traced frames do not teach: how networks do between the tracings, and a bound on areas that is to mend it.
 
-Every network here learned from two frames of a video; the exact masks of phantoms say what it does on all the others.
+Every network here learned from two frames of a video; the exact masks of phantoms say what it does on all the others. Real data
+has no such masks: there only the traced frames are scored.
 """
 
 from __future__ import annotations
@@ -52,8 +53,6 @@ class BetweenOptions(SeedOptions):
 
 def runs(profile: Profile, seed: int, options: BetweenOptions) -> dict[str, RunSpec]:
     """Three networks of Table 1, and one of them trained again with its areas bounded and nothing else changed."""
-    if profile.echonet.phantom is None:  # real data has no mask between the tracings
-        return {}
     plain = segment_run(profile, "unet3d", seed=seed)
     bounded = Bounded(loss=plain.recipe.loss, validation=plain.recipe.validation, weight=options.weight)
     return {PLAIN: plain, PRETRAINED: segment_run(profile, "unet3d", seed=seed, pretrained=True),
