@@ -189,11 +189,11 @@ class _Planner:
     def _drop_unneeded(self, runs: dict) -> None:
         """A first stage that is not there is not made for a second stage that is."""
         wanted_keys = {s.key for n in self.needs.values() for s in n.runs}
-        for spec, _ in reversed(list(runs.values())):
-            users = [s for s in self.steps.values() if f"run-{spec.key}" in s.needs]
-            if spec.key not in wanted_keys and users and all(s.state in FINISHED for s in users):
-                if self.steps[f"run-{spec.key}"].state not in FINISHED:
-                    del self.steps[f"run-{spec.key}"]
+        for key in reversed(runs):
+            users = [s for s in self.steps.values() if f"run-{key}" in s.needs]
+            if key not in wanted_keys and users and all(s.state in FINISHED for s in users):
+                if self.steps[f"run-{key}"].state not in FINISHED:
+                    del self.steps[f"run-{key}"]
         for step in list(self.steps.values()):
             self.steps[step.id] = replace(step, needs=tuple(n for n in step.needs if n in self.steps))
 

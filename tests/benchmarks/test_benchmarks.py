@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ import pytest
 import torch
 
 from benchmarks import all as table
-from benchmarks import record, reference, roofline, segment_cohort
+from benchmarks import opencv_loader, read_augment, record, reference, roofline, segment_cohort
 from echolib.clinic.reading import open_clip
-from echolib.data import echonet
+from echolib.config import AugmentSpec
+from echolib.data import echonet, plain
 from echolib.data.augment import normalise, to_float
+from echolib.data.draws import Draw
 from echolib.data.video import read_video
 from echolib.errors import DataError
 from echolib.evaluation.inference import segment_video
@@ -56,6 +59,42 @@ def test_whole_videos_agree_with_ours(cohort):
     finally:
         reference.decode = reference_decode
     assert (masks == (got >= 0.5)).mean() > 0.999
+
+
+def test_the_loader_of_the_reference_reads_what_decoding_the_video_gives(cohort):
+    frames = opencv_loader.read(cohort[1][1], 20, 7)
+    assert np.abs(np.stack(frames).astype(int) - reference.decode(cohort[1][1])[20:27]).max() <= 4  # two JPEG decoders
+    wanted = reference.to_tensor(np.stack(frames) / np.float32(255))
+    torch.testing.assert_close(opencv_loader.normalise(np.stack(frames)), wanted, atol=1e-5, rtol=1e-5)
+
+
+#: A draw that changes nothing.
+STILL = Draw(brightness=1, contrast=1, saturation=1, hue=0, order=(0, 1, 2, 3), clahe=None, degrees=0, shift=(0, 0))
+
+
+@pytest.mark.parametrize(("change", "mean", "most"), [
+    ({}, 0, 0), ({"brightness": 1.15}, 0.5, 1), ({"contrast": 0.85}, 0.7, 1), ({"saturation": 0.8}, 0.6, 1.5),
+    ({"hue": 0.1}, 1.5, 5), ({"clahe": 2.0}, 2.5, 100), ({"degrees": 12.0}, 0.5, 4), ({"shift": (-3, 5)}, 0, 0),
+    ({"brightness": 0.9, "contrast": 1.2, "order": (1, 0, 2, 3)}, 1, 2)])  # CLAHE tears neighbouring levels of dark pixels apart
+def test_the_loader_of_the_reference_does_on_bytes_what_the_plain_path_does(cohort, change, mean, most):
+    draw, frames = replace(STILL, **change), (reference.decode(cohort[1][0])[:2] * np.float32(reference.TINT)).astype(np.uint8)
+    mask = np.zeros((112, 112), bool)
+    mask[30:80, 40:70] = True
+    clip, turned = opencv_loader.augment(frames, mask, draw)
+    wanted, of = plain.augment_clip(frames, mask, draw)
+    difference = np.abs(clip - 255 * wanted)
+    assert difference.mean() <= mean + 1e-4 and difference.max() <= most + 1e-4
+    assert (turned != of).mean() < 0.002
+    assert bool(change) == (not np.array_equal(clip, frames))
+
+
+def test_both_sides_of_read_augment_see_the_same_clips(tmp_path):
+    cohort = read_augment.Cohort(tmp_path, False, 1)
+    still = AugmentSpec(jitter=0, jitter_p=0, clahe_p=0, rotation=0)
+    (ours, masks), (usual, others) = cohort.ours(3, still), cohort.usual(3, still)
+    assert (ours - usual).abs().max() < 4.1 / 255 / 0.19 and torch.equal(masks, others), "two JPEG decoders apart"
+    changed = cohort.usual(3, AugmentSpec())[0]
+    assert (changed - usual).abs().mean() > 0.1
 
 
 def test_the_reference_trains(cohort):

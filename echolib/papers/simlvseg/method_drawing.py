@@ -6,26 +6,19 @@ hooks, operations from the counter behind Table 1.
 
 from __future__ import annotations
 
-import html
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor, nn
 
-from echolib.config import ECHONET_STD, RunSpec
+from echolib.config import RunSpec
 from echolib.data.augment import denormalise
 from echolib.data.store import ClipStore
-from echolib.evaluation.bootstrap import patient_interval
 from echolib.losses.simlvseg import SEGMENTATION, select_traced
 from echolib.models.super_image import cut, grid_side, lay
-from echolib.pages.html import html_table
 from echolib.plots import COLOURS, overlay
 from echolib.training.batches import Batch, ClipBatches
 from echolib.training.recipes.reconstruct import MaskedBatches
@@ -51,117 +44,12 @@ def training_batch(store: ClipStore, spec: RunSpec) -> Batch:
     return next(iter(batches_of(store, "train", spec).epoch(0, torch.device("cpu"))))
 
 
-# -- stage 1: temporal masking -----------------------------------------------------------------------------------------
-
-@dataclass(frozen=True)
-class Reconstruction:
-    """One masked clip and what came back. Pictures are ``(F, H, W)`` uint8; errors ``(F,)``, root mean square, grey levels.
-
-    Attributes:
-        study: whose clip.
-        clip: before masking.
-        seen: what the network saw.
-        output: what the network gave.
-        masked: ``(F,)`` bool.
-        error: of the network's output.
-        copied: of copying the nearest frame that was not masked, which needs no network; NaN where all were.
-    """
-
-    study: str
-    clip: np.ndarray
-    seen: np.ndarray
-    output: np.ndarray
-    masked: np.ndarray
-    error: np.ndarray
-    copied: np.ndarray
-
-
-def reconstruct(model: nn.Module, batch: Batch) -> Reconstruction:
-    """Run a stage-1 network on a batch of one clip (see :func:`plain_batches`)."""
-    with torch.inference_mode():
-        output = model(batch.clip).float()
-    target, masked = batch.target[:, :output.shape[1]], batch.masked[0].numpy()
-    frames, kept = len(masked), np.flatnonzero(~masked)
-    copied = np.full(frames, np.nan)
-    if len(kept):
-        nearest = kept[np.abs(np.arange(frames)[:, None] - kept).argmin(1)]
-        copied = _rms(target[:, :, nearest], target)
-    whole = output.expand(-1, 3, -1, -1, -1)  # a one-channel reconstruction (released protocol) shown in grey
-    return Reconstruction(batch.studies[0], _grey(batch.target), _grey(batch.clip), _grey(whole), masked,
-                          _rms(output, target), copied)
-
-
-def error_table(examples: Sequence[Reconstruction], resamples: int) -> pd.DataFrame:
-    """Mean error at masked and at kept frames, with a 95 % interval over patients.
-
-    Returns:
-        Columns frames ("masked" / "kept"), of ("network" / "nearest kept frame"), value, low, high (grey levels), n.
-    """
-    long = pd.concat([pd.DataFrame({"patient": e.study, "masked": e.masked, "network": e.error, "nearest kept frame": e.copied})
-                      for e in examples], ignore_index=True)
-    rows = []
-    for name, part in (("masked", long[long.masked]), ("kept", long[~long.masked])):
-        for of in ("network", "nearest kept frame")[:2 if name == "masked" else 1]:
-            values = part.dropna(subset=of)
-            if len(values):
-                found = patient_interval(values, value=of, resamples=resamples, seed=0)
-                rows.append({"frames": name, "of": of, "value": found.mean, "low": found.low, "high": found.high,
-                             "n": len(values)})
-    return pd.DataFrame(rows)
-
-
-def error_html(tables: dict[str, pd.DataFrame], clips: int) -> str:
-    """Tables of :func:`error_table` by network, as one."""
-    rows = [(html.escape(name), f"{r.frames} frames", html.escape(r.of),
-             f"{r.value:.2f} <small>({r.low:.2f}–{r.high:.2f})</small>", str(r.n))
-            for name, table in tables.items() for r in table.itertuples()]
-    return html_table(f"Root mean square error in grey levels (0-255), mean over the frames of {clips} test clips, 95 % interval "
-                      "over patients", ("Run", "Frames", "Given by", "Error", "Frames counted"), rows)
-
-
-def masking_figure(example: Reconstruction) -> Figure:
-    """Three rows of frames (clip, what the network sees, what it gives back) over the error of every frame."""
-    frames = len(example.masked)
-    shown = min(frames, SHOWN)
-    share = example.masked.mean()
-    starts = range(frames - shown + 1)  # the stretch in which as many frames are masked as in the whole clip
-    first = min(starts, key=lambda s: abs(example.masked[s:s + shown].mean() - share))
-    figure = plt.figure(figsize=(8.6, 3 * 8.0 / shown + 1.9), layout="constrained")
-    grid = figure.add_gridspec(4, shown, height_ratios=(*(8.0 / shown,) * 3, 1.7))
-    rows = (("clip", example.clip), ("network\nsees", example.seen), ("network\ngives", example.output))
-    for row, (name, pictures) in enumerate(rows):
-        for column in range(shown):
-            axis, frame = figure.add_subplot(grid[row, column]), first + column
-            _picture(axis, pictures[frame], COLOURS["other"] if example.masked[frame] else None)
-            if row == 0:
-                axis.set_title(f"frame {frame + 1}", fontsize=8, pad=2,
-                               color=COLOURS["other"] if example.masked[frame] else "black")
-            if column == 0:
-                axis.set_ylabel(name, fontsize=8)
-    axis, at = figure.add_subplot(grid[3, :]), np.arange(1, frames + 1)
-    for which, colour, name in ((example.masked, COLOURS["other"], "masked"), (~example.masked, COLOURS["here"], "kept")):
-        axis.bar(at[which], example.error[which], color=colour, width=0.75, label=f"network, {name} frame")
-    axis.plot(at[example.masked], example.copied[example.masked], "_", color="black", ms=11, mew=1.6,
-              label="nearest kept frame copied")
-    axis.set(xlabel="frame of the clip", ylabel="error (grey levels)", xlim=(0.3, frames + 0.7))
-    axis.set_xticks(at[::max(1, frames // 16)])
-    axis.set_ylim(0, 1.35 * max(example.error.max(), np.nanmax([0, *example.copied[example.masked]])))
-    axis.legend(frameon=False, fontsize=8, ncols=3, loc="upper right")
-    return figure
-
-
-def _rms(output: Tensor, target: Tensor) -> np.ndarray:
-    """Root mean square difference of each frame in grey levels of 0-255; both ``(1, C, F, H, W)`` on the network's scale."""
-    levels = 255 * output.new_tensor(ECHONET_STD[:output.shape[1]]).view(-1, 1, 1, 1)
-    return (((output - target) * levels) ** 2).mean((0, 1, 3, 4)).sqrt().numpy()
-
-
-def _grey(clip: Tensor) -> np.ndarray:
+def grey(clip: Tensor) -> np.ndarray:
     """``(1, 3, F, H, W)`` on the network's scale as ``(F, H, W)`` uint8."""
     return (denormalise(clip)[0].mean(0).clamp(0, 1) * 255).round().byte().numpy()
 
 
-def _picture(axis: Axes, picture: np.ndarray, border: str | None = None) -> None:
+def draw_frame(axis: Axes, picture: np.ndarray, border: str | None = None) -> None:
     axis.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
@@ -183,10 +71,10 @@ def super_image_figure(model: nn.Module, batch: Batch) -> Figure:
         image = lay(batch.clip, model.multiple)
         answer = model.network(image)
         masks = cut(answer, frames, height, width, model.multiple)[0, 0] >= 0
-    pictures = _grey(batch.clip)
+    pictures = grey(batch.clip)
     outlined = overlay(pictures[..., None], masks=masks.numpy())
     black = lay(torch.ones_like(batch.clip), model.multiple)[0, 0].numpy() == 0  # the padding, shown as a light ground
-    laid = np.where(black, 70, _grey(image[:, :, None])[0])
+    laid = np.where(black, 70, grey(image[:, :, None])[0])
     figure, axes = plt.subplots(1, 4, figsize=(8.6, 2.65), layout="constrained")
     _deck(axes[0], pictures)
     for axis, picture, options in ((axes[1], laid, {"cmap": "gray", "vmin": 0, "vmax": 255}),
@@ -264,13 +152,13 @@ def _supervised_clip(figure: Figure, batch: Batch, n: int, at_output: np.ndarray
     frames, traced = batch.clip.shape[2], int(batch.position[n])
     shown = min(frames, SHOWN)
     first = min(max(0, traced - shown // 2), frames - shown)
-    pictures, grid = _grey(batch.clip[n:n + 1]), figure.add_gridspec(2, shown, height_ratios=(1, 1.15))
+    pictures, grid = grey(batch.clip[n:n + 1]), figure.add_gridspec(2, shown, height_ratios=(1, 1.15))
     for column in range(shown):
         frame, axis = first + column, figure.add_subplot(grid[0, column])
         picture = pictures[frame]
         if frame == traced:
             picture = overlay(picture[None, ..., None], truth=batch.mask[n].numpy()[None])[0]
-        _picture(axis, picture, COLOURS["truth"] if frame == traced else None)
+        draw_frame(axis, picture, COLOURS["truth"] if frame == traced else None)
         axis.set_title(f"frame {frame + 1}" + ("\ntraced" if frame == traced else "\nno label"), fontsize=8, pad=2,
                        color="#8a5a00" if frame == traced else "#555555")
     at = np.arange(1, frames + 1)

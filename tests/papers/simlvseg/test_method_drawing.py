@@ -12,10 +12,7 @@ from echolib.evaluation.complexity import measure
 from echolib.papers.simlvseg import method_drawing as method
 from echolib.papers.simlvseg import networks as network_figures
 from echolib.training.batches import Batch
-from echolib.training.recipes.reconstruct import MaskedBatch
 from echolib.training.recipes.segment import TracedBatch
-
-MASKED = np.array([1, 0, 0, 1, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], bool)
 
 
 def moving_disk(clips: int, frames: int, size: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
@@ -27,40 +24,9 @@ def moving_disk(clips: int, frames: int, size: int = 64) -> tuple[torch.Tensor, 
     return normalise(clip), torch.tensor(masks).expand(clips, -1, -1, -1)
 
 
-def masked_batch() -> Batch:
-    clip, _ = moving_disk(1, len(MASKED))
-    seen = clip.clone()
-    seen[:, :, MASKED] = normalise(torch.zeros_like(clip))[:, :, MASKED]
-    return MaskedBatch(seen, ["a"], target=clip, masked=torch.tensor(MASKED)[None])
-
-
 def traced_batch(position: int) -> Batch:
     clip, masks = moving_disk(2, 16)
     return TracedBatch(clip, ["a", "b"], mask=masks[:, position], position=torch.tensor([position] * 2))
-
-
-def test_a_network_that_gives_back_what_it_sees_errs_in_masked_frames_only():
-    found = method.reconstruct(torch.nn.Identity(), masked_batch())
-    assert (found.error[~MASKED] == 0).all() and (found.error[MASKED] > 50).all()
-    assert (found.seen[MASKED] == 0).all() and (found.output == found.seen).all()
-    assert (found.copied[~MASKED] == 0).all() and (found.copied[MASKED] < found.error[MASKED]).all()
-
-
-def test_an_error_is_in_grey_levels():
-    batch = masked_batch()
-    one = torch.nn.Identity()
-    batch.clip = normalise((batch.target * 0 + 0.5))
-    batch.target = normalise((batch.target * 0 + 0.6))
-    assert method.reconstruct(one, batch).error == pytest.approx(25.5, rel=1e-4)
-
-
-def test_the_error_table_separates_masked_and_kept_frames():
-    found = method.reconstruct(torch.nn.Identity(), masked_batch())
-    table = method.error_table([found], resamples=100).set_index(["frames", "of"])
-    assert table.value["masked", "network"] == pytest.approx(found.error[MASKED].mean())
-    assert table.value["kept", "network"] == 0 and table.n["kept", "network"] == (~MASKED).sum()
-    assert "nearest kept frame" in method.error_html({"net": table.reset_index()}, 1)
-    assert len(method.masking_figure(found).axes) == 3 * method.SHOWN + 1
 
 
 @pytest.mark.parametrize("position", [0, 5])
