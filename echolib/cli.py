@@ -12,7 +12,7 @@ import typer
 
 from echolib.clinic.command import segment_command, train_default_command
 from echolib.commands import register
-from echolib.errors import EcholibError
+from echolib.errors import DataError, EcholibError
 from echolib.words import counted
 
 # No rich markup: its panels break a long name over lines, and an error that is piped must be found by a search for the name.
@@ -107,7 +107,11 @@ def pack(folder: Annotated[Path, typer.Argument(help="a folder in the layout of 
     table = cohort.report.table()
     lost = table[table["action"].astype(str).str.startswith("dropped")]
     _print_findings(lost, err=True)
-    packed = store.pack(cohort, out, size=size, channels=channels, progress=sys.stdout.isatty())
+    try:
+        packed = store.pack(cohort, out, size=size, channels=channels, progress=sys.stdout.isatty())
+    except DataError as error:
+        raise DataError(error.problem, file=error.file, row=error.row, value=error.value, expected=error.expected or (
+            "a file that decodes to its end: mend it or remove it, and pack again; what is packed stays")) from error
     studies, frames = counted(len(packed.studies), "study", "studies"), counted(len(packed.frames), "frame")
     typer.echo(f"packed {studies}, {frames}, fingerprint {packed.fingerprint[:16]}")
     if cohort.report.unusable:

@@ -376,7 +376,7 @@ def test_a_book_of_kept_records_is_made_without_simulating_or_training(book, mon
     assert "one of tiny" in (book.build / "html" / "notebooks" / "one.ipynb").read_text()
     _, two = specs(book)
     (results(book) / f"{two.key}.scores.csv").unlink()
-    with pytest.raises(IncompleteBook, match=f"1 pages .*\n  page two: results/tiny/runs/{two.key}.scores.csv is missing"):
+    with pytest.raises(IncompleteBook, match=f"1 page .*\n  page two: results/tiny/runs/{two.key}.scores.csv is missing"):
         make_book("tiny")
     assert trained == [] and not (book.build / "cohort").exists()
 
