@@ -44,19 +44,21 @@ OUTPUTS = {"report.html", "summary.json", "beats.csv", "area.csv", "overlay.mp4"
 #: Share of the clips before which memory is still warming up.
 WARM = 0.2
 MB = 1e6
+#: Bytes that are left of a damaged file.
+HEAD = 300
 
 
 def write_clips(folder: Path, shortest: int, longest: int) -> tuple[list[Path], list[Path]]:
-    """Eight sound clips of five formats and of lengths between the two, and three damaged files."""
+    """Eight sound clips of five formats and of lengths between the two, and three files cut in their headers: of a file cut later
+    the frames that are there are used."""
     lengths = np.linspace(shortest, longest, 8).round().astype(int)
     clips = [simulate(draw("echonet", [31, k], frames=int(frames))) for k, frames in enumerate(lengths)]
     writers = (_avi, _mp4, _nifti, _npy, _dicom, _avi, _nifti, _dicom)
     sound = [write(folder / f"sound{k}", clip) for k, (write, clip) in enumerate(zip(writers, clips, strict=True))]
     damaged = []
-    for k, (path, share) in enumerate(((sound[0], 0.5), (sound[2], 0.4), (sound[4], 0.3))):
-        content = path.read_bytes()
+    for k, path in enumerate((sound[0], sound[2], sound[4])):
         damaged.append(folder / f"damaged{k}{''.join(path.suffixes)}")
-        damaged[-1].write_bytes(content[:int(share * len(content))])
+        damaged[-1].write_bytes(path.read_bytes()[:HEAD])
     return sound, damaged
 
 
