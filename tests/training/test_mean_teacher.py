@@ -41,6 +41,9 @@ class Pixelwise(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv3d(3, 1, 1)
+        with torch.no_grad():  # weights that no earlier test decides
+            self.conv.weight.copy_(torch.tensor([0.5, -0.2, 0.3]).view(1, 3, 1, 1, 1))
+            self.conv.bias.fill_(0.1)
 
     def forward(self, clip):
         return self.conv(clip)
