@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -285,6 +287,14 @@ def test_refusals_name_what_was_found_and_what_would_do(tmp_path):
     (damaged / "record.json").write_text("{")
     with pytest.raises(EcholibError, match=f"{damaged.name}/record.json: not a record of a run"):
         load_ef_model(damaged)
+
+
+def test_runs_are_loaded_in_a_process_that_has_loaded_nothing_else(tmp_path):
+    run, segmenter = finished(regress(parents={"masks": SEGMENTER}), tmp_path), finished(SEGMENTER, tmp_path)
+    write_json(segmenter / "spec.json", SEGMENTER.model_dump(mode="json"))
+    done = subprocess.run([sys.executable, "-m", "echolib", "segment", "none.avi", "--weights", segmenter, "--ef-model", run,
+                           "--out", tmp_path / "out"], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 1 and "none: FAILED: none.avi: no such file" in done.stdout, done.stdout + done.stderr
 
 
 # -- what is shown ----------------------------------------------------------------------------------------------------
