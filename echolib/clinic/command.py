@@ -44,6 +44,8 @@ def segment_command(
                              ef_model=regressor, say=typer.echo)
     except OSError as error:
         raise ConfigError(f"the results cannot be written to {out.name or 'the folder'}: {error.strerror}") from None
+    if regressor is not None:
+        typer.echo(regressor.words)
     failed, measured = sum(row.failed for row in rows), sum(row.measured for row in rows)
     refused = len(rows) - failed - measured
     typer.echo(f"{measured} of {counted(len(rows), 'clip')} segmented; see {out.name}/cohort.csv" +

@@ -82,7 +82,7 @@ class EFModel:
                               "its one clip ends in black frames, as those of short videos did in training.", "note"))
         if not 0 <= ef <= 100:
             flags.append(Flag("ef_model_impossible", f"The EF network gives {ef:.0f} %, which is no ejection fraction."))
-        return RegressedEF(ef, sd, len(values), self._words(), self.described()), flags
+        return RegressedEF(ef, sd, len(values), self.words, self.described()), flags
 
     def described(self) -> dict[str, str]:
         """The network in words, for reports."""
@@ -93,7 +93,9 @@ class EFModel:
                 "architecture": architecture(self.spec), "trained_on": f"{learnt_from(self.spec.data)}{known}.",
                 "sha256": self.sha256}
 
-    def _words(self) -> str:
+    @property
+    def words(self) -> str:
+        """One sentence for reports: what it learnt from."""
         simulated = any(one.data.phantom is not None for one in chain(self.spec))
         data = "simulated clips" if simulated else learnt_from(self.spec.data)
         return f"The regressed EF comes from a network that learnt from {data}; it is no diagnosis."

@@ -127,7 +127,8 @@ def _numbers(segmentation: Segmentation) -> str:
         spread = f"{between.level:.0f} % interval {between.low:.0f}–{between.high:.0f} %; {spread}"
     edv, esv = (float(np.mean([getattr(b, key) for b in segmentation.beats])) if count else math.nan for key in ("edv", "esv"))
     why = "method of disks, one plane" if segmentation.has_scale else "pixel spacing unknown"
-    cells = [("Ejection fraction", _ef(segmentation), spread), *_regressed(segmentation),
+    outlines = "" if segmentation.regressed is None else ", from outlines"
+    cells = [(f"Ejection fraction{outlines}", _ef(segmentation), spread), *_regressed(segmentation),
              ("End-diastolic volume", _shown(edv, 0, "mL"), why),
              ("End-systolic volume", _shown(esv, 0, "mL"), why),
              ("Heart rate", _shown(segmentation.heart_rate, 0, "/min"), "from end-diastole to end-diastole")]
@@ -142,7 +143,7 @@ def _regressed(segmentation: Segmentation) -> list[tuple[str, str, str]]:
     if found is None:
         return []
     spread = f"mean of {found.clips} clips, SD {found.sd:.1f}" if found.clips > 1 else "one clip"
-    return [("Regressed EF", _shown(found.ef, 0, "%"), f"by a network, without outlines; {spread}")]
+    return [("Regressed EF", _shown(found.ef, 0, "%"), f"by a network; {spread}")]
 
 
 def _ef(segmentation: Segmentation) -> str:

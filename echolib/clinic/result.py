@@ -107,8 +107,7 @@ class EfInterval:
 
 @dataclass(frozen=True)
 class RegressedEF:
-    """The ejection fraction that a network gives for clips of the video without outlines at the end
-    (:mod:`echolib.clinic.ef_model`).
+    """The ejection fraction that a network gives as one number for a clip of the video (:mod:`echolib.clinic.ef_model`).
 
     Attributes:
         ef: mean over the clips, %.
@@ -150,7 +149,7 @@ class Segmentation:
             they are as the file shows them, unless the user gave the orientation.
         interval: where the EF lies; None without a beat, and for weights without a calibration. Where it is too wide to be
             useful there is no EF: that of the beats is NaN.
-        regressed: the ejection fraction by a network that needs no outlines; None where none was given, and for a refused clip.
+        regressed: the ejection fraction that a network gives as one number; None where none was given, and for a refused clip.
         refused: one sentence why the clip was not measured, "" if it was; there are no masks then and no beats.
     """
 

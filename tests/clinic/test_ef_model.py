@@ -214,7 +214,7 @@ def test_a_refused_clip_has_no_regressed_ef(tmp_path):
 
 def test_what_it_learnt_from_is_said():
     def words(**changes) -> str:
-        return EFModel(regress(**changes), None, None, "0")._words()
+        return EFModel(regress(**changes), None, None, "0").words
     assert words() == "The regressed EF comes from a network that learnt from simulated clips; it is no diagnosis."
     real = DataSpec(layout="echonet", size=64)
     assert words(data=real).endswith("learnt from the training split of EchoNet-Dynamic; it is no diagnosis.")
@@ -321,7 +321,8 @@ def test_line_table_summary_and_report_hold_it(tmp_path, monkeypatch):
         found["mean"], found["sd"], "4")
     sentence = "The regressed EF comes from a network that learnt from simulated clips; it is no diagnosis."
     assert found["text"] == sentence and sentence in page and found["network"]["origin"].startswith(f"run {run.name} of")
-    assert "Regressed EF" in page and f"mean of 4 clips, SD {found['sd']:.1f}" in page and run.name in page
+    assert sentence in line and "Ejection fraction, from outlines" in page and "Regressed EF" in page
+    assert f"mean of 4 clips, SD {found['sd']:.1f}" in page and run.name in page
     line, row, numbers, page = told("--orientation", "upright")
     assert "regressed" not in line and row["ef_regressed_percent"] == "" and numbers["ef_regressed_percent"] is None
     assert "egressed EF" not in page
