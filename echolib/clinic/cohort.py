@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from echolib.clinic.ef_model import EFModel
 from echolib.clinic.folders import clear_remains
 from echolib.clinic.outputs import summary, write_outputs
 from echolib.clinic.reading import clip_stem, open_clip
@@ -18,9 +19,11 @@ from echolib.clinic.segmentation import segment
 from echolib.clinic.weights import Segmenter
 from echolib.errors import DataError
 from echolib.files import write_atomic
+from echolib.words import counted
 
 COLUMNS = ("clip", "status", "frames", "frames_per_second", "spacing_mm", "orientation", "ef_percent", "ef_low", "ef_high",
-           "ef_sd", "beats", "edv_ml", "esv_ml", "heart_rate_per_minute", "flags", "problem")
+           "ef_sd", "beats", "ef_regressed_percent", "ef_regressed_sd", "ef_regressed_clips", "edv_ml", "esv_ml",
+           "heart_rate_per_minute", "flags", "problem")
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Row:
 
 def segment_files(clips: Sequence[Path], out: Path, segmenter: Segmenter, *, anonymous: bool = False, fps: float = math.nan,
                   spacing_mm: float = math.nan, device: str = "auto", orientation: str = "auto",
-                  say: Callable[[str], None] = print) -> list[Row]:
+                  ef_model: EFModel | None = None, say: Callable[[str], None] = print) -> list[Row]:
     """Segment clips one after the other and write a folder for each, and ``cohort.csv`` over all.
 
     The table is written anew after every clip, so a killed run leaves one that is true of what was done.
@@ -58,6 +61,7 @@ def segment_files(clips: Sequence[Path], out: Path, segmenter: Segmenter, *, ano
         spacing_mm: the same for mm per px.
         device: where the network runs.
         orientation: of all clips, see :mod:`echolib.clinic.orientation`; ``auto``: each clip's is found.
+        ef_model: a network that gives the ejection fraction beside the one from the masks.
         say: takes the line of progress.
 
     Raises:
@@ -69,7 +73,7 @@ def segment_files(clips: Sequence[Path], out: Path, segmenter: Segmenter, *, ano
     rows: list[Row] = []
     for number, (path, name) in enumerate(zip(clips, names, strict=True), start=1):
         began = time.perf_counter()
-        row = _one(path, out, name, segmenter, anonymous, fps, spacing_mm, device, orientation)
+        row = _one(path, out, name, segmenter, anonymous, fps, spacing_mm, device, orientation, ef_model)
         rows.append(row)
         write_atomic(out / "cohort.csv", _table(rows))
         say(f"[{number}/{len(clips)}] {_line(row, time.perf_counter() - began)}")
@@ -94,11 +98,11 @@ def clip_names(clips: Sequence[Path], anonymous: bool) -> list[str]:
 
 
 def _one(path: Path, out: Path, name: str, segmenter: Segmenter, anonymous: bool, fps: float, spacing_mm: float,
-         device: str, orientation: str) -> Row:
+         device: str, orientation: str, ef_model: EFModel | None) -> Row:
     try:
         clip = open_clip(path, shown_as=name if anonymous else None)
         result = segment(clip, clip.fps if math.isnan(fps) else fps, clip.spacing_mm if math.isnan(spacing_mm) else spacing_mm,
-                         weights=segmenter, name=name, device=device, orientation=orientation)
+                         weights=segmenter, name=name, device=device, orientation=orientation, ef_model=ef_model)
     except DataError as error:
         return Row(dict.fromkeys(COLUMNS, "") | {"clip": name, "status": "failed", "problem": str(error)})
     except OSError as error:
@@ -106,11 +110,14 @@ def _one(path: Path, out: Path, name: str, segmenter: Segmenter, anonymous: bool
     write_outputs(result, out / name)
     numbers = summary(result)
     interval = numbers["ef_percent"]["interval"] or {"low": None, "high": None}
+    regressed = numbers["ef_regressed_percent"] or dict.fromkeys(("mean", "sd", "clips"))
     values = {"clip": name, "status": "refused" if result.refused else "done", "frames": numbers["frames"],
               "frames_per_second": numbers["frames_per_second"],
               "spacing_mm": numbers["spacing_mm"], "orientation": "" if result.refused else result.orientation.name,
               "ef_percent": numbers["ef_percent"]["mean"], "ef_low": interval["low"], "ef_high": interval["high"],
               "ef_sd": numbers["ef_percent"]["sd"], "beats": numbers["ef_percent"]["beats"],
+              "ef_regressed_percent": regressed["mean"], "ef_regressed_sd": regressed["sd"],
+              "ef_regressed_clips": regressed["clips"],
               "edv_ml": numbers["edv_ml"], "esv_ml": numbers["esv_ml"],
               "heart_rate_per_minute": numbers["heart_rate_per_minute"], "problem": result.refused,
               "flags": " ".join(flag.code for flag in result.flags)}
@@ -126,6 +133,9 @@ def _line(row: Row, seconds: float) -> str:
     beats = "1 beat" if v["beats"] == "1" else f"{v['beats']} beats"
     between = f", {float(v['ef_low']):.0f}-{float(v['ef_high']):.0f} %" if v["ef_low"] else ""
     ef = f"EF {float(v['ef_percent']):.0f} %{between} ({beats})" if v["ef_percent"] else f"no EF ({beats}{between})"
+    if v["ef_regressed_percent"]:
+        sd = f", SD {float(v['ef_regressed_sd']):.1f}" if v["ef_regressed_sd"] else ""
+        ef += f", regressed EF {float(v['ef_regressed_percent']):.0f} % ({counted(int(v['ef_regressed_clips']), 'clip')}{sd})"
     ef += f", {v['orientation']}" if v["orientation"] != "upright" else ""
     flags = f"; {v['flags'].replace(' ', ', ')}" if v["flags"] else ""
     return f"{v['clip']}: {v['frames']} frames, {ef}, {seconds:.1f} s{flags}"

@@ -22,6 +22,8 @@ def segment_command(
     spacing: Annotated[float | None, typer.Option(help="mm per pixel, over what the files say", min=0.01, max=10)] = None,
     orientation: Annotated[str, typer.Option(help="how the clips show the heart: upright, upside-down (apex below), mirrored "
                                                   "(left to right), both, or auto: found for each clip")] = "auto",
+    ef_model: Annotated[Path | None, typer.Option(help="folder of a finished run that gives the ejection fraction: its EF is "
+                                                       "shown beside the one from the outlines")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "auto",
 ) -> None:
     """Find the left ventricle in echo clips: masks, ED and ES, ejection fraction, overlay and a report. Not a medical device.
@@ -29,17 +31,21 @@ def segment_command(
     Exit status 1 says that at least one clip failed or was refused; cohort.csv says which and why.
     """
     from echolib.clinic.cohort import segment_files
+    from echolib.clinic.ef_model import load_ef_model
     from echolib.clinic.weights import load_segmenter
 
     _known_device(device)
     _known_orientation(orientation)
     segmenter = load_segmenter(weights)
+    regressor = None if ef_model is None else load_ef_model(ef_model)
     try:
         rows = segment_files(clips, out, segmenter, anonymous=anonymous, fps=math.nan if fps is None else fps,
                              spacing_mm=math.nan if spacing is None else spacing, device=device, orientation=orientation,
-                             say=typer.echo)
+                             ef_model=regressor, say=typer.echo)
     except OSError as error:
         raise ConfigError(f"the results cannot be written to {out.name or 'the folder'}: {error.strerror}") from None
+    if regressor is not None:
+        typer.echo(regressor.words)
     failed, measured = sum(row.failed for row in rows), sum(row.measured for row in rows)
     refused = len(rows) - failed - measured
     typer.echo(f"{measured} of {counted(len(rows), 'clip')} segmented; see {out.name}/cohort.csv" +

@@ -20,8 +20,8 @@ from echolib.clinic.result import Segmentation
 from echolib.data.video import write_mp4_frames
 from echolib.files import write_atomic
 
-DISCLAIMER = ("For research. Not a medical device: not tested or approved for diagnosis or treatment. Every number here comes "
-              "from automatic outlines that nobody has checked.")
+DISCLAIMER = ("For research. Not a medical device: not tested or approved for diagnosis or treatment. Every outline and number "
+              "here was made automatically, and nobody has checked it.")
 
 
 def write_outputs(segmentation: Segmentation, folder: Path) -> None:
@@ -59,6 +59,10 @@ def summary(segmentation: Segmentation) -> dict:
                            "level_percent": between.level, "low": _number(between.low, 1), "high": _number(between.high, 1),
                            "useful": between.useful, "largest_doubt": between.largest,
                            "doubts_points": {name: _number(value, 2) for name, value in vars(between.doubts).items()}}},
+        "ef_regressed_percent": None if segmentation.regressed is None else {
+            "mean": _number(segmentation.regressed.ef, 1), "sd": _number(segmentation.regressed.sd, 1),
+            "clips": segmentation.regressed.clips, "text": segmentation.regressed.words,
+            "network": segmentation.regressed.network},
         "edv_ml": _number(np.mean([b.edv for b in segmentation.beats]) if segmentation.beats else math.nan, 1),
         "esv_ml": _number(np.mean([b.esv for b in segmentation.beats]) if segmentation.beats else math.nan, 1),
         "heart_rate_per_minute": _number(segmentation.heart_rate, 1),

@@ -127,12 +127,23 @@ def _numbers(segmentation: Segmentation) -> str:
         spread = f"{between.level:.0f} % interval {between.low:.0f}–{between.high:.0f} %; {spread}"
     edv, esv = (float(np.mean([getattr(b, key) for b in segmentation.beats])) if count else math.nan for key in ("edv", "esv"))
     why = "method of disks, one plane" if segmentation.has_scale else "pixel spacing unknown"
-    cells = [("Ejection fraction", _ef(segmentation), spread), ("End-diastolic volume", _shown(edv, 0, "mL"), why),
+    outlines = "" if segmentation.regressed is None else ", from outlines"
+    cells = [(f"Ejection fraction{outlines}", _ef(segmentation), spread), *_regressed(segmentation),
+             ("End-diastolic volume", _shown(edv, 0, "mL"), why),
              ("End-systolic volume", _shown(esv, 0, "mL"), why),
              ("Heart rate", _shown(segmentation.heart_rate, 0, "/min"), "from end-diastole to end-diastole")]
     boxes = "".join(f"<div>{html.escape(head)}<b>{html.escape(value)}</b><span>{html.escape(below)}</span></div>"
                     for head, value, below in cells)
-    return f'<div class="numbers">{boxes}</div>'
+    said = f"<p>{html.escape(segmentation.regressed.words)}</p>" if segmentation.regressed is not None else ""
+    return f'<div class="numbers">{boxes}</div>{said}'
+
+
+def _regressed(segmentation: Segmentation) -> list[tuple[str, str, str]]:
+    found = segmentation.regressed
+    if found is None:
+        return []
+    spread = f"mean of {found.clips} clips, SD {found.sd:.1f}" if found.clips > 1 else "one clip"
+    return [("Regressed EF", _shown(found.ef, 0, "%"), f"by a network; {spread}")]
 
 
 def _ef(segmentation: Segmentation) -> str:
@@ -187,6 +198,10 @@ def _method(segmentation: Segmentation) -> str:
     how = "" if segmentation.refused else (
         "Volumes: single-plane method of disks, 20 disks; each is the median of the frame and its two neighbours. "
         f"EF = 100 (EDV − ESV) / EDV, beat by beat. {_doubts(segmentation)}{html.escape(_upright(segmentation))}")
+    if segmentation.regressed is not None:
+        by = {key: html.escape(value) for key, value in segmentation.regressed.network.items()}
+        how += (f"Regressed EF: mean over clips of the video; network {by['architecture']}; {by['origin']} (checksum "
+                f"{by['sha256']}); masks as input: {by['masks']}. <b>It was trained on: {by['trained_on']}</b> ")
     return (f"<p>The ultrasound cone was cut out of the clip ({width} × {height} px, {scale}); nothing outside it was used or "
             f"kept. Network: {network['architecture']}; {network['origin']} (checksum {network['sha256']}). <b>It was trained "
             f"on: {network['trained_on']}</b> {how}Software: echolib {__version__}.</p>")

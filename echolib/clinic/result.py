@@ -106,6 +106,25 @@ class EfInterval:
 
 
 @dataclass(frozen=True)
+class RegressedEF:
+    """The ejection fraction that a network gives as one number for a clip of the video (:mod:`echolib.clinic.ef_model`).
+
+    Attributes:
+        ef: mean over the clips, %.
+        sd: standard deviation over them, points; NaN for a single one.
+        clips: how many.
+        words: one sentence for reports: what it learnt from.
+        network: what gave it, for reports: origin, masks, architecture, trained_on, sha256.
+    """
+
+    ef: float
+    sd: float
+    clips: int
+    words: str
+    network: dict[str, str]
+
+
+@dataclass(frozen=True)
 class Segmentation:
     """A segmented clip. All pixels lie inside the ultrasound cone; nothing of the rest of the screen is kept.
 
@@ -130,6 +149,7 @@ class Segmentation:
             they are as the file shows them, unless the user gave the orientation.
         interval: where the EF lies; None without a beat, and for weights without a calibration. Where it is too wide to be
             useful there is no EF: that of the beats is NaN.
+        regressed: the ejection fraction that a network gives as one number; None where none was given, and for a refused clip.
         refused: one sentence why the clip was not measured, "" if it was; there are no masks then and no beats.
     """
 
@@ -153,6 +173,7 @@ class Segmentation:
     network: dict[str, str]
     orientation: Orientation = field(default_factory=Orientation)
     interval: EfInterval | None = None
+    regressed: RegressedEF | None = None
     refused: str = ""
 
     @property

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from echolib.clinic.clip_file import source_notes
+from echolib.clinic.ef_model import EFModel, load_ef_model
 from echolib.clinic.interval import measure_doubts
 from echolib.clinic.masks import clean
 from echolib.clinic.network import brightness_gain, network_probabilities
@@ -45,7 +46,7 @@ LEAST_CHANGE = 0.1
 
 def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spacing_mm: float = math.nan, *,
             weights: Segmenter | str | Path | None = None, name: str = "clip", device: str = "auto",
-            batch: int | None = None, orientation: str = "auto") -> Segmentation:
+            batch: int | None = None, orientation: str = "auto", ef_model: EFModel | str | Path | None = None) -> Segmentation:
     """Find the left ventricle on every frame of an apical clip, and from it the beats and the ejection fraction.
 
     A clip without a ventricle that stays where it is is refused: the result has no masks, no beats, and the reason in
@@ -61,14 +62,19 @@ def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spa
         device: where the network runs.
         batch: clips of F frames per pass; None: as many as suit the device.
         orientation: how the clip shows the heart, see :mod:`echolib.clinic.orientation`; ``auto``: it is found.
+        ef_model: a network that gives the ejection fraction as well, or the folder of its run
+            (:func:`~echolib.clinic.ef_model.load_ef_model`).
 
     Raises:
         DataError: not a clip, a frame rate, spacing or orientation that cannot be, or no ultrasound cone in it.
         WeightsError: the weights cannot be loaded.
+        RecordError: the record of ``ef_model`` is damaged.
     """
     _check(fps, spacing_mm)
     segmenter = weights if isinstance(weights, Segmenter) else load_segmenter(weights)
     given_orientation(orientation)
+    if ef_model is not None and not isinstance(ef_model, EFModel):
+        ef_model = load_ef_model(ef_model)
     source = _Colour(video, segmenter.period)
     notes = source_notes(video, fps)
     if math.isnan(fps):
@@ -126,6 +132,10 @@ def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spa
     elif beats:
         flags.append(Flag("ef_without_interval", "How sure the EF is, is not known: the record of these weights holds no "
                           "calibrated interval.", "note"))
+    regressed = None
+    if ef_model is not None and refusal is None:
+        regressed, said = ef_model.measure(source, sector, place, name)
+        flags += said
     curve = _bridged(area) / scale ** 2
     frequency, magnitude = area_spectrum(curve, fps) if len(curve) >= 4 and refusal is None else (np.zeros(1), np.zeros(1))
     turn = turning(way.name, sector.mask.shape)
@@ -134,7 +144,7 @@ def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spa
                         to_display=compose(to_display, turn), area=area / scale ** 2, volumes=volumes, beats=tuple(beats),
                         complete=complete, flags=tuple(flags + notes), frequency=frequency, magnitude=magnitude,
                         network=segmenter.described(), orientation=way, interval=interval,
-                        refused="" if refusal is None else refusal.text)
+                        regressed=regressed, refused="" if refusal is None else refusal.text)
 
 
 def _found(source: _Colour, sector: Sector, segmenter: Segmenter, place: torch.device, batch: int | None) -> Orientation:

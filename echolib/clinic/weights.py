@@ -15,7 +15,7 @@ from torch import nn
 
 from echolib import models
 from echolib.clinic.calibration import Calibration
-from echolib.config import RunSpec, parse
+from echolib.config import DataSpec, RunSpec, parse
 from echolib.errors import ConfigError, DataError, WeightsError
 from echolib.files import read_json, write_json
 from echolib.models.weights import load_plain
@@ -149,6 +149,8 @@ def _of_run(folder: Path) -> Segmenter:
         raise WeightsError(f"{folder.name}: not a run: spec.json is missing or damaged") from None
     if not isinstance(raw, dict):
         raise WeightsError(f"{folder.name}: not a run: spec.json holds no specification")
+    from echolib.training import recipes  # noqa: F401  makes the recipes known; seconds that the default weights do not need
+
     try:
         spec = parse(RunSpec, raw, f"{folder.name}/spec.json")
     except ConfigError as error:
@@ -159,12 +161,20 @@ def _of_run(folder: Path) -> Segmenter:
     if not path.is_file():
         raise WeightsError(f"{folder.name}: the run has no weights.safetensors; it is not finished")
     model = models.build(spec.model.name, width=spec.model.width, frames=spec.clip.frames, size=spec.data.size, weights=path)
-    phantom = spec.data.phantom
-    data = (f"{phantom.train} simulated clips (phantom, preset {phantom.preset}, layout {spec.data.layout})" if phantom else
-            f"the training split of {'EchoNet-Dynamic' if spec.data.layout == 'echonet' else 'CAMUS'}")
-    architecture = _architecture(spec.model.name, spec.model.width, spec.clip.frames, spec.clip.period)
     return Segmenter(model.eval(), spec.clip.frames, spec.clip.period, spec.data.size, f"run {spec.key} of the ledger",
-                     architecture, data + ".", _sha256(path)[:16])
+                     architecture(spec), f"{learnt_from(spec.data)}.", _sha256(path)[:16])
+
+
+def architecture(spec: RunSpec) -> str:
+    """The network of a run in words."""
+    return _architecture(spec.model.name, spec.model.width, spec.clip.frames, spec.clip.period)
+
+
+def learnt_from(data: DataSpec) -> str:
+    """What a run learnt from, in words."""
+    phantom = data.phantom
+    return (f"{phantom.train} simulated clips (phantom, preset {phantom.preset}, layout {data.layout})" if phantom else
+            f"the training split of {'EchoNet-Dynamic' if data.layout == 'echonet' else 'CAMUS'}")
 
 
 def _holds_safetensors(path: Path) -> bool:
