@@ -18,7 +18,7 @@ from echolib.clinic.calibration import Calibration
 from echolib.config import DataSpec, RunSpec, parse
 from echolib.errors import ConfigError, DataError, WeightsError
 from echolib.files import read_json, write_json
-from echolib.models.weights import load_plain
+from echolib.models.weights import load_into, load_plain
 
 DEFAULT = Path(__file__).parent / "weights" / "default.safetensors"
 MADE_BY = "echolib train-default"
@@ -160,7 +160,13 @@ def _of_run(folder: Path) -> Segmenter:
     path = folder / "weights.safetensors"
     if not path.is_file():
         raise WeightsError(f"{folder.name}: the run has no weights.safetensors; it is not finished")
-    model = models.build(spec.model.name, width=spec.model.width, frames=spec.clip.frames, size=spec.data.size, weights=path)
+    if spec.data.layout != "echonet":
+        raise WeightsError(f"{folder.name}: the run learnt from half cycles in the layout of {spec.data.layout}, whose frames "
+                           "are squashed to a square; expected one that learnt from videos in the layout of echonet")
+    from echolib.training.recipe import Parent, skeleton
+
+    model = skeleton(spec)
+    load_into(model, Parent(spec, path).state(), f"{folder.name}/{path.name}")
     return Segmenter(model.eval(), spec.clip.frames, spec.clip.period, spec.data.size, f"run {spec.key} of the ledger",
                      architecture(spec), f"{learnt_from(spec.data)}.", _sha256(path)[:16])
 

@@ -8,6 +8,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
@@ -20,6 +21,8 @@ from echolib.clinic.weights import load_segmenter, save_segmenter
 from echolib.config import ClipSpec, DataSpec, ModelSpec, PhantomSpec, RunSpec, TrainSpec
 from echolib.data.video import write_avi
 from echolib.errors import WeightsError
+from echolib.training.recipe import skeleton
+from echolib.training.recipes.clip_dense import ClipDense
 from echolib.training.recipes.segment import Segment
 from tests.clinic.clips import beating, stand_in
 
@@ -138,11 +141,31 @@ def test_a_run_of_the_ledger(tmp_path):
     (run / "spec.json").write_text(json.dumps(spec.model_dump(mode="json")))
     with pytest.raises(WeightsError, match="not finished"):
         load_segmenter(run)
-    models.save_weights(models.build("nnunet2d", width=0.1, frames=1, seed=0), run / "weights.safetensors", {})
+    network = models.build("nnunet2d", width=0.1, frames=1, seed=0)
+    models.save_weights(network, run / "weights.safetensors", {"spec": "another"})
+    with pytest.raises(WeightsError, match="made by run another"):
+        load_segmenter(run)
+    models.save_weights(network, run / "weights.safetensors", {"spec": spec.key})
     for given in (run, run / "weights.safetensors"):
         loaded = load_segmenter(given)
         assert loaded.origin == f"run {spec.key} of the ledger" and loaded.frames == 1
         assert "7 simulated clips" in loaded.trained_on
+
+
+def test_a_run_with_options_of_its_network_and_one_of_half_cycles(tmp_path):
+    data = DataSpec(layout="echonet", size=48, phantom=PhantomSpec(train=7, val=1, test=1))
+    spec = RunSpec(recipe=ClipDense(network={"fit": "resize", "inner": 96}), model=ModelSpec(name="pkecho_r18", width=0.1),
+                   clip=ClipSpec(frames=10, period=2), data=data, train=TrainSpec(epochs=1))
+    for one in (spec, spec.model_copy(update={"data": data.model_copy(update={"layout": "camus"})})):
+        run = tmp_path / one.key
+        run.mkdir()
+        (run / "spec.json").write_text(json.dumps(one.model_dump(mode="json")))
+        models.save_weights(skeleton(spec), run / "weights.safetensors", {"spec": one.key})
+        if one is spec:
+            assert load_segmenter(run).model(torch.zeros(1, 3, 10, 48, 48)).shape == (1, 1, 10, 48, 48)
+        else:
+            with pytest.raises(WeightsError, match="layout of camus, whose frames are squashed.*; expected"):
+                load_segmenter(run)
 
 
 @pytest.mark.parametrize("name, content, said", [
