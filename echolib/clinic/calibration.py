@@ -56,10 +56,10 @@ class Calibration:
         return math.inf if math.isinf(doubts.views) or math.isinf(doubts.network) else math.hypot(*self.parts(doubts).values())
 
     def interval(self, ef: float, doubts: Doubts) -> EfInterval:
-        """The interval around an EF in %."""
+        """The interval around an EF in %; its ends have one decimal, so that all that print them agree."""
         spread = self.spread(doubts)
         parts = self.parts(doubts)
         if math.isinf(spread):
             return EfInterval(self.level, 0.0, 100.0, doubts, "views" if math.isinf(doubts.views) else "network")
-        return EfInterval(self.level, max(0.0, ef + self.low * spread), min(100.0, ef + self.high * spread), doubts,
-                          max(parts, key=parts.__getitem__))
+        low, high = max(0.0, ef + self.low * spread), min(100.0, ef + self.high * spread)
+        return EfInterval(self.level, round(low, 1), round(high, 1), doubts, max(parts, key=parts.__getitem__))
