@@ -20,6 +20,7 @@ from echolib.files import write_atomic
 from echolib.ledger.ledger import Ledger
 from echolib.pages.catalogue import Catalogue
 from echolib.pages.html import html_table
+from echolib.words import counted
 
 #: Statuses of a claim that count as decided.
 DECIDED = ("holds", "does not hold")
@@ -84,7 +85,7 @@ def decided(book: Catalogue, ledger: Ledger, claimed: pd.DataFrame, *, what: str
         commit: of the code, where the table is to be kept.
     """
     profile, pages = ledger.workspace.profile, []
-    for entry in book.entries.values():
+    for paper, entry in ((paper, entry) for paper, entries in book.pages.items() for entry in entries):
         spread = {name: float(np.std([100 * r.scores["overall"].mean for r in ledger.require(group)], ddof=1))
                   for name, group in entry.runs(profile).items()
                   if len(group) > 1 and all("overall" in r.scores for r in ledger.require(group))}
@@ -92,18 +93,18 @@ def decided(book: Catalogue, ledger: Ledger, claimed: pd.DataFrame, *, what: str
         if entry.draws or not spread and not len(counts):
             continue  # a drawing of another page's numbers has none of its own
         largest = max(spread, key=spread.get) if spread else ""
-        pages.append(Page(entry=entry.id, title=f"{entry.number}: {entry.title}", seeds=len(profile.seeds), groups=len(spread),
-                          sd_median=round(float(np.median(list(spread.values()))), 2) if spread else None,
-                          sd_largest=round(spread[largest], 2) if spread else None, sd_group=largest,
-                          holds=int(counts.get("holds", 0)), fails=int(counts.get("does not hold", 0)),
-                          undecided=int(counts.get("undecided", 0))))
+        pages.append(Page(
+            entry=entry.id, title=f"{paper.title.partition(':')[0]}, {entry.number}: {entry.title}", seeds=len(profile.seeds),
+            groups=len(spread), sd_median=round(float(np.median(list(spread.values()))), 2) if spread else None,
+            sd_largest=round(spread[largest], 2) if spread else None, sd_group=largest, holds=int(counts.get("holds", 0)),
+            fails=int(counts.get("does not hold", 0)), undecided=int(counts.get("undecided", 0))))
     return Decided(profile=profile.name, commit=commit, what=what, pages=tuple(pages))
 
 
 def schedule(profile: Profile) -> str:
     """The schedule of a profile in a few words."""
     def words(stages: Profile | AblationSize) -> str:
-        return " and ".join(f"{s.epochs} epochs" + (f" of {s.steps} steps" if s.steps else "") + f" of {s.batch} clips"
+        return " and ".join(counted(s.epochs, "epoch") + (f" of {s.steps} steps" if s.steps else "") + f" of {s.batch} clips"
                             for s in (stages.pretrain, stages.segment))
     return f"stages 1 and 2 of {words(profile)}" + (f"; in the ablations {words(profile.ablation)}" if profile.ablation else "")
 

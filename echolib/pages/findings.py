@@ -9,7 +9,6 @@ import pandas as pd
 from echolib.errors import RecordError
 from echolib.pages.catalogue import Catalogue, Paper
 from echolib.pages.experiment import Experiment
-from echolib.pages.scorecard import chip
 
 #: Verdict on a claim -> the answer to the question that it stands for.
 ANSWERS = {"holds": "Yes", "does not hold": "No", "undecided": "Open"}
@@ -34,8 +33,9 @@ def findings_html(book: Catalogue, claimed: pd.DataFrame) -> str:
             raise RecordError(f"the front page asks for a claim that entry {one.entry!r} does not make: {one.claim!r}; "
                               f"its claims: {known}")
         found = verdicts.loc[(one.entry, one.claim)]
-        items.append(f"<li><strong>{html.escape(one.text)}</strong> {chip(found.status)} {ANSWERS[found.status]}: "
-                     f"{html.escape(found.why)}. {_link(book.entries[one.entry])}</li>")
+        answer = f'<span class="echo-chip {_kind(found.status)}">{ANSWERS[found.status]}</span>'
+        items.append(f"<li><strong>{html.escape(one.text)}</strong> {answer} {html.escape(found.why)}. "
+                     f"{_link(book.entries[one.entry])}</li>")
     return f'<ol class="echo-findings">{"".join(items)}</ol>'
 
 
@@ -61,7 +61,11 @@ def _block(book: Catalogue, paper: Paper, claimed: pd.DataFrame) -> str:
 
 def _square(status: str, tip: str = "") -> str:
     about = f' title="{html.escape(tip, quote=True)}"' if tip else ""
-    return f'<span class="echo-square echo-{status.replace(" ", "-")}"{about}>{SIGNS[status]}</span>'
+    return f'<span class="echo-square {_kind(status)}"{about}>{SIGNS[status]}</span>'
+
+
+def _kind(status: str) -> str:
+    return f"echo-{status.replace(' ', '-')}"
 
 
 def _link(entry: Experiment) -> str:

@@ -12,6 +12,7 @@ import pytest
 from echolib.config import load_profile
 from echolib.errors import RecordError
 from echolib.pages import decided
+from echolib.pages.catalogue import Paper
 from echolib.pages.decided import Decided, decided_html
 
 ROOT = Path(__file__).parents[2]
@@ -39,12 +40,14 @@ def found() -> Decided:
     entries = [entry("one", ("A", "B")), entry("two", ()), entry("three", ()), entry("four", ("A",), draws="one")]
     claimed = pd.DataFrame({"experiment": ["one", "one", "one", "two"],
                             "status": ["holds", "does not hold", "undecided", "holds"]})
-    return decided.decided(SimpleNamespace(entries={e.id: e for e in entries}), Ledger(), claimed, what="much <more>")
+    book = SimpleNamespace(pages={Paper("p", "Paper: of <it>", place=1): entries})
+    return decided.decided(book, Ledger(), claimed, what="much <more>")
 
 
 def test_spreads_and_claims(found):
     assert [p.entry for p in found.pages] == ["one", "two"]
     one, two = found.pages
+    assert one.title == "Paper, ONE: a <page>"
     assert (one.sd_median, one.sd_largest, one.sd_group) == (3.5, 5.0, "B") and one.groups == 2 and one.seeds == 3
     assert (one.holds, one.fails, one.undecided) == (1, 1, 1) and (two.sd_median, two.holds) == (None, 1)
     assert found.share == 0.75

@@ -27,8 +27,8 @@ def test_answers_follow_from_verdicts():
     text = findings_html(book(Question("Is x > y?", "a", "x > y"), Question("And there?", "b", "x > y"),
                               Question("Is y > z?", "a", "y > z")), CLAIMED)
     first, second, third = text.split("<li>")[1:]
-    assert "Is x &gt; y?" in first and "Yes: p &lt; 0.01." in first and 'href="../notebooks/a.html"' in first
-    assert "No: reversed." in second and "Open: p = 1." in third
+    assert "Is x &gt; y?" in first and ">Yes</span> p &lt; 0.01." in first and 'href="../notebooks/a.html"' in first
+    assert 'echo-does-not-hold">No</span> reversed.' in second and 'echo-undecided">Open</span> p = 1.' in third
 
 
 def test_a_question_about_a_claim_that_nobody_makes_is_refused():
