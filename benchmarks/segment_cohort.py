@@ -33,9 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import record  # noqa: E402
 from benchmarks.roofline import measure  # noqa: E402
 from echolib.clinic.cohort import clip_names  # noqa: E402
-from echolib.clinic.weights import save_segmenter  # noqa: E402
 from echolib.data.video import write_avi, write_mp4  # noqa: E402
-from echolib.models import build  # noqa: E402
 from echolib.pages.speed import Curve  # noqa: E402
 from echolib.phantom.clip import SimulatedClip, simulate  # noqa: E402
 from echolib.phantom.presets import draw  # noqa: E402
@@ -114,14 +112,6 @@ def lay_out(folder: Path, n: int, shortest: int, longest: int) -> tuple[list[Pat
     return inputs, bad
 
 
-def write_narrow(path: Path) -> Path:
-    """A tenth of the default network's width and weights that nobody trained: its outlines mean nothing."""
-    model = build("nnunet25d", width=0.1, frames=8, size=112, seed=1)
-    save_segmenter(model, path, network="nnunet25d", width=0.1, frames=8, period=1, size=112,
-                   trained_on="nothing: random weights, for measuring memory.")
-    return path
-
-
 def watched(command: list[str], environment: dict[str, str]) -> tuple[list[float], list[float], int]:
     """Run a command that prints a line a clip: memory in MB and seconds since the start at each line, and how it ended."""
     memory, seconds = [], []
@@ -150,7 +140,6 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=500, help="clips, at least 20")
     parser.add_argument("--frames", type=int, nargs=2, default=(24, 60), help="shortest and longest clip")
     parser.add_argument("--weights", help="passed on to the command; default: the weights that come with the package")
-    parser.add_argument("--narrow", action="store_true", help="a narrow network with random weights instead: quicker")
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder that is removed")
     chosen = parser.parse_args()
     if chosen.n < 20:
@@ -159,8 +148,6 @@ def main() -> None:
     base = Path(tempfile.mkdtemp(dir=chosen.folder))
     try:
         inputs, bad = lay_out(base / "in", chosen.n, *chosen.frames)
-        if chosen.narrow:
-            chosen.weights = str(write_narrow(base / "narrow.safetensors"))
         out = base / "out"
         words = ["segment", *map(str, inputs), "--out", str(out), "--device", "cpu"]
         words += ["--weights", chosen.weights] if chosen.weights else []

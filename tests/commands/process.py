@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from fcntl import ioctl
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+#: Sequences by which a progress bar erases itself.
+MOVES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Ended:
 
     @property
     def lines(self) -> list[str]:
-        return [line.rstrip() for line in self.text.splitlines() if line.strip()]
+        """Those that hold something, without what moves a terminal's cursor."""
+        return [line.rstrip() for line in MOVES.sub("", self.text).splitlines() if line.strip()]
 
 
 def echolib(*words: object, cwd: Path = ROOT, package: Path = ROOT, terminal: bool = False) -> Ended:

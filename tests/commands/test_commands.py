@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from echolib import models
-from echolib.clinic.weights import save_segmenter
+from echolib.clinic.weights import DEFAULT, save_segmenter
 from echolib.data.video import write_avi
 from echolib.words import counted
 from tests.clinic.clips import beating
@@ -167,11 +167,11 @@ def test_phantom(tmp_path, terminal):
 
 @TERMINAL
 def test_segment(data, tmp_path, terminal):
-    words = ("segment", data / "clip.avi", data / "none.avi", "--weights", data / "net.safetensors", "--out", tmp_path / "out")
+    words = ("segment", data / "clip.avi", data / "none.avi", "--out", tmp_path / "out")
     ended = echolib(*words, terminal=terminal)
     sound(ended, 1)
     assert "1 of 2 clips segmented" in ended.text and ended.lines[-1].startswith("1 clip failed")
-    shutil.copy(data / "net.safetensors", tmp_path / "no_ending")
+    shutil.copy(DEFAULT, tmp_path / "no_ending")
     good = echolib("segment", data / "clip.avi", "--weights", tmp_path / "no_ending", "--out", tmp_path / "good",
                    terminal=terminal)
     sound(good, 0)

@@ -63,7 +63,8 @@ class StandIn:
                                      traced_ef_triangle=ef, ef_error=abs(error), edv=120.0, esv=60.0, exact_edv=115.0,
                                      exact_esv=58.0,
                                      dice_between=studies.dice - 0.02, hd_px=3.0, hd95_px=2.0, asd_px=1.0, auc=0.95,
-                                     traced_dice=studies.dice, worst_dice=studies.dice - 0.2,
+                                     traced_dice=studies.dice, untraced_dice=studies.dice - 0.02,
+                                     worst_dice=studies.dice - 0.2,
                                      flicker=10 ** rng.normal(-4, 0.1, 20),
                                      area_rmse=3.0, exact_ef=ef, fps=50.0)
             out.append(SimpleNamespace(tables={"frames": frames, "studies": studies}, frames=frames, studies=studies,

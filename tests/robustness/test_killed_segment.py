@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from echolib import cli, models
-from echolib.clinic.weights import load_segmenter, save_segmenter
+from echolib import cli
+from echolib.clinic.weights import load_segmenter
 from echolib.data.video import write_avi, write_mp4
 from echolib.phantom.clip import simulate
 from echolib.phantom.presets import draw
@@ -42,7 +42,7 @@ def end(child: int) -> int:
 def command(folder: Path, out: Path, *words: str) -> None:
     """The command line, and its exit status as the child's."""
     sys.argv = ["echolib", "segment", str(folder / "one.avi"), str(folder / "two.mp4"), "--out", str(out), "--device", "cpu",
-                "--weights", str(folder / "small.safetensors"), *words]
+                *words]
     try:
         cli.main()
     except SystemExit as stop:
@@ -51,16 +51,13 @@ def command(folder: Path, out: Path, *words: str) -> None:
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
-    """Two short phantom clips, a small network, and two undisturbed runs: ``whole``, and ``old``, which differs in every file."""
+    """Two short phantom clips and two undisturbed runs: ``whole``, and ``old``, which differs in every file."""
     folder = tmp_path_factory.mktemp("clips")
     for number, (name, write) in enumerate((("one.avi", write_avi), ("two.mp4", write_mp4))):
         clip = simulate(draw("echonet", [41, number], frames=12))
         write(folder / name, clip.frames, clip.fps)
-    model = models.build("nnunet25d", width=0.1, frames=8, size=112, seed=1)
-    save_segmenter(model, folder / "small.safetensors", network="nnunet25d", width=0.1, frames=8, period=1, size=112,
-                   trained_on="nothing.")
     import echolib.clinic.cohort  # noqa: F401
-    load_segmenter(folder / "small.safetensors")  # both so that no child need load what they need
+    load_segmenter()  # both so that no child need load what they need
     for name, words in (("old", ("--fps", "20")), ("whole", ())):
         assert end(start(partial(command, folder, folder / name, *words))) == DONE
     old, whole = content(folder / "old"), content(folder / "whole")

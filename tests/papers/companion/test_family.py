@@ -114,8 +114,7 @@ def test_claims_of_methods_that_are_not_run_are_undecided_and_a_profile_without_
 def test_the_scorecard_takes_the_claims(counted, name):
     paper = next(p for p in BOOK.papers if p.id == "companion")
     claims = overview.all_claims(BOOK, paper, Ledger(name))
-    assert set(claims.status) <= set(STATUSES) and set(claims.experiment) == {"family"}
-    assert len(claims) == 2 * len(family.claims())
+    assert set(claims.status) <= set(STATUSES) and (claims.experiment == "family").sum() == 2 * len(family.claims())
 
 
 def test_the_front_page_names_the_best_and_how_sure_that_is(counted):
