@@ -56,7 +56,7 @@ def _block(book: Catalogue, paper: Paper, claimed: pd.DataFrame) -> str:
         part = claimed[claimed.experiment == entry.id]
         squares = "".join(_square(r.status, f"{r.claim}: {r.status}") for r in part.itertuples())
         rows += [f"<li>{_link(entry)} <span>{squares}</span></li>"] if squares else []
-    return f"<section><h4>{html.escape(paper.title)}</h4><ul>{''.join(rows)}</ul></section>" if rows else ""
+    return f"<section><h3>{html.escape(paper.title)}</h3><ul>{''.join(rows)}</ul></section>" if rows else ""
 
 
 def _square(status: str, tip: str = "") -> str:

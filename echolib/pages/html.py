@@ -23,6 +23,6 @@ def html_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]],
     top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
     body = "".join(f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
                    for first, *rest in rows)
-    label = html.escape(caption, quote=True)
-    return (f'<div class="echo-scroll" tabindex="0" role="region" aria-label="{label}"><table class="{kind}">'
+    label = html.escape(caption, quote=True)  # a group, no landmark: of those each must have a name of its own on the page
+    return (f'<div class="echo-scroll" tabindex="0" role="group" aria-label="{label}"><table class="{kind}">'
             f"<caption>{html.escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>")
