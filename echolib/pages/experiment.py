@@ -58,19 +58,31 @@ class SeedOptions(Options):
         return profile if self.seeds is None else profile.model_copy(update={"seeds": self.seeds})
 
 
-def with_ablation(profile: Profile, changes: dict[str, Any]) -> Profile:
-    """The profile with other cells of its grids; None leaves a value as it is.
+def with_option(profile: Profile, option: str, what: str, changes: dict[str, Any]) -> Profile:
+    """The profile with other values within one of its options; None leaves a value as it is.
+
+    Args:
+        profile: to change.
+        option: name of the profile's option.
+        what: the option lays out, in words.
+        changes: values by name.
 
     Raises:
-        ConfigError: the profile runs no ablations.
+        ConfigError: the profile has no such option.
     """
     changes = {name: value for name, value in changes.items() if value is not None}
     if not changes:
         return profile
-    if profile.ablation is None:
-        raise ConfigError(f"profile {profile.name!r} runs no ablations, so {', '.join(changes)} cannot be set; expected a "
-                          "profile with the option 'ablation'")
-    return profile.model_copy(update={"ablation": profile.ablation.model_copy(update=changes)})
+    size = getattr(profile, option)
+    if size is None:
+        raise ConfigError(f"profile {profile.name!r} runs no {what}, so {', '.join(changes)} cannot be set; expected a profile "
+                          f"with the option {option!r}")
+    return profile.model_copy(update={option: size.model_copy(update=changes)})
+
+
+def with_ablation(profile: Profile, changes: dict[str, Any]) -> Profile:
+    """The profile with other cells of its grids; see :func:`with_option`."""
+    return with_option(profile, "ablation", "ablations", changes)
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,10 @@ from pydantic import Field
 from echolib import published
 from echolib.config.profile import LabelShare, Profile
 from echolib.config.specs import RunSpec
-from echolib.errors import ConfigError
 from echolib.evaluation.kinds.number import NumberSpec
 from echolib.evaluation.kinds.video import VideoSpec
 from echolib.ledger.ledger import Ledger
-from echolib.pages.experiment import Experiment, Needs, Options, SeedOptions
+from echolib.pages.experiment import Experiment, Needs, Options, SeedOptions, with_option
 from echolib.papers.css.measuring import EF, NOT_RUN, Entry, Order, answered, ef_tables, headings, judged, left_out
 from echolib.papers.css.runs import (
     BACKBONES,
@@ -51,18 +50,8 @@ class Table1Options(SeedOptions):
 
 
 def with_css(profile: Profile, **changes: object) -> Profile:
-    """The profile with other values of its option ``css``; None leaves a value as it is.
-
-    Raises:
-        ConfigError: the profile runs no CSS.
-    """
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if not changes:
-        return profile
-    if profile.css is None:
-        raise ConfigError(f"profile {profile.name!r} runs no CSS, so {', '.join(changes)} cannot be set; expected a profile with "
-                          "the option 'css'")
-    return profile.model_copy(update={"css": profile.css.model_copy(update=changes)})
+    """The profile with other values of its option ``css``; see :func:`~echolib.pages.experiment.with_option`."""
+    return with_option(profile, "css", "CSS", changes)
 
 
 def at(method: str, share: str) -> str:
