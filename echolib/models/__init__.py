@@ -5,6 +5,7 @@ name                 network                                                    
 ===================  ==========================================================  =================================
 ``unet3d``           3D U-Net (SimLVSeg-3D)                                      a volume; F multiple of 16
 ``unet3d_s``         3D U-Net-S                                                  a volume; F multiple of 16
+``unet3d_frames``    3D U-Net, every frame normalised by itself                  a volume; F multiple of 16
 ``si_uniformer_s``   U-Net / UniFormer-S (SimLVSeg-SI)                           a super image; F a square number
 ``si_resnet18``      U-Net / ResNet-18                                           a super image
 ``si_mobilenetv3``   U-Net / MobileNetV3-Large                                   a super image

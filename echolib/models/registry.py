@@ -20,7 +20,7 @@ from echolib.models.weights import load_into, load_weights
 
 #: Network -> the module of this folder that builds it.
 MODULES = {
-    "unet3d": "unet3d", "unet3d_s": "unet3d",
+    "unet3d": "unet3d", "unet3d_s": "unet3d", "unet3d_frames": "unet3d_frames",
     "si_uniformer_s": "uniformer", "si_resnet18": "resnet", "si_mobilenetv3": "mobilenet", "si_vit_b16": "unetr2d",
     "deeplabv3_r50": "deeplab", "nnunet2d": "nnunet", "nnunet25d": "plain_unet2d",
     "pkecho_r18": "pkecho", "pkecho_r34": "pkecho", "pkecho_r50": "pkecho",

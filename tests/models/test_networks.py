@@ -7,6 +7,7 @@ import torch
 
 from echolib import models
 from echolib.errors import ConfigError
+from echolib.models.unet3d_frames import FrameNorm
 from tests.models.helpers import FRAME_WISE, FRAMES, SIZE, clip, small
 
 every_network = pytest.mark.parametrize("name", models.NAMES)
@@ -199,3 +200,24 @@ def test_the_encoder_s_features_of_a_frame_by_frame_network(name):
     model(frames, features=True).square().sum().backward()
     reached = {key.split(".")[1] for key, p in model.named_parameters() if p.grad is not None}
     assert reached == ({"backbone"} if name.startswith("deeplab") else {"input_block", "downsamples", "bottleneck"})
+
+
+def test_norm_of_each_frame_gives_every_frame_mean_0_and_variance_1():
+    x = torch.randn(2, 3, 4, 5, 6, generator=torch.Generator().manual_seed(0)) * 7 + torch.arange(4.0).view(1, 1, 4, 1, 1) * 100
+    out = FrameNorm()(x)
+    assert out.shape == x.shape
+    torch.testing.assert_close(out.mean((-2, -1)), torch.zeros(2, 3, 4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(out.var((-2, -1), unbiased=False), torch.ones(2, 3, 4), atol=1e-3, rtol=0)
+    one = x[1, 2, 3]
+    torch.testing.assert_close(out[1, 2, 3], (one - one.mean()) / one.std(unbiased=False), atol=1e-3, rtol=1e-3)
+
+
+def test_the_3d_unet_of_frame_norms_is_the_3d_unet_but_for_its_norms():
+    plain, frames = small("unet3d", seed=1), small("unet3d_frames", seed=1)
+    ours, theirs = plain.state_dict(), frames.state_dict()
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
+    norms = [sum(isinstance(m, kind) for m in model.modules()) for model in (plain, frames)
+             for kind in (torch.nn.InstanceNorm3d, FrameNorm)]
+    assert norms[0] == norms[3] > 0 and norms[1] == norms[2] == 0
+    with pytest.raises(ConfigError, match="give larger frames"):
+        frames(torch.zeros(1, 3, 32, 16, 16))
