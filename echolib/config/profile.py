@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from echolib.config.parsing import parse
 from echolib.config.specs import ClipSpec, DataSpec, Engine, PhantomSpec, Precision, Strict
@@ -155,6 +155,13 @@ class CSSSize(Strict):
     looked_at: int | None = Field(None, ge=1, description="test studies whose attention is measured; None: all")
     copies: int = Field(8, ge=1, description="noisy copies of a clip whose attention is measured")
     followed: int | None = Field(None, ge=1, description="test studies whose phases are matched; None: all")
+
+    @field_validator("base")
+    @classmethod
+    def _some_unlabelled(cls, base: str) -> str:
+        if base == "1":
+            raise ValueError("a share of 1 leaves no unlabelled study to distil from; expected a share below 1")
+        return base
 
 
 class FamilySize(Strict):

@@ -32,7 +32,8 @@ def test_a_missing_profile_is_named_with_those_that_exist(tmp_path):
 @pytest.mark.parametrize(("old", "new", "words"), [
     ("width: 0.25", "width: 1.5", "width"), ("width: 0.25", "widht: 0.25", "widht"),
     ("epochs: 2", "epochs: 0", "pretrain.epochs"), ("seeds: [0]", "seeds: []", "seeds"),
-    ("layout: echonet", "layout: echo", "echonet.layout"), ("quotable: false", "quotable: perhaps", "quotable")])
+    ("layout: echonet", "layout: echo", "echonet.layout"), ("quotable: false", "quotable: perhaps", "quotable"),
+    ('base: "1/4"', 'base: "1"', "css.base.*a share of 1 leaves no unlabelled study .* expected a share below 1")])
 def test_a_bad_option_is_named(tmp_path, old, new, words):
     text = (PROFILES[0].parent / "smoke.yml").read_text()
     assert old in text

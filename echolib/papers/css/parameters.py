@@ -42,11 +42,7 @@ class ParameterOptions(SeedOptions):
         profile = with_css(super().applied(profile), lengths=self.lengths, offsets=self.offsets, temperatures=self.temperatures)
         for name, values in (("s", self.lengths), ("c", self.offsets)):
             for value in values or ():
-                try:
-                    _segmenter(profile, 0, name, value)
-                except ValidationError as error:
-                    raise ConfigError(f"css_parameters: {of(name, value)} does not fit the cyclical clip of profile "
-                                      f"{profile.name!r}: {error.errors()[0]['ctx']['error']}") from None
+                _segmenter(profile, 0, name, value)
         return profile
 
 
@@ -56,8 +52,13 @@ def of(name: str, value: float) -> str:
 
 
 def _segmenter(profile: Profile, seed: int, name: str, value: float) -> RunSpec:
+    """CSS with one parameter turned. ConfigError if its phases have no room in the profile's clip."""
     changed = {} if value == CHOSEN[name] else {OPTIONS[name]: value}
-    return segmenter(profile, "CSS", profile.css.base, seed, **changed)
+    try:
+        return segmenter(profile, "CSS", profile.css.base, seed, **changed)
+    except ValidationError as error:
+        raise ConfigError(f"css_parameters: {of(name, value)} does not fit the cyclical clip of profile {profile.name!r}: "
+                          f"{error.errors()[0]['ctx']['error']}") from None
 
 
 def weight_groups(profile: Profile, seed: int, options: Options) -> dict[str, RunSpec]:

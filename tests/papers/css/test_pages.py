@@ -361,6 +361,14 @@ def test_a_match_that_has_no_room_in_the_profile_s_clip_is_one_sentence():
     assert "\n" not in str(caught.value)
 
 
+def test_so_is_one_that_the_profile_itself_asks_for():
+    smoke = PROFILES["smoke"]
+    mine = smoke.model_copy(update={"css": smoke.css.model_copy(update={"lengths": (), "offsets": (5,), "template": 5})})
+    with pytest.raises(ConfigError, match=r"css_parameters: c = \d does not fit .*'smoke'.* a template of 5 frames") as caught:
+        parameters.FIGURE7.runs(mine)
+    assert "\n" not in str(caught.value)
+
+
 def test_cells_and_claims_of_a_turned_page_are_those_of_its_values():
     ledger = Chain()
     turned = external.TABLE9.turned({"filled": "repeat"})
