@@ -1,7 +1,7 @@
 """The usual pipeline, plainly written, against which the benchmarks measure: nothing here is tuned, nothing is slowed down.
 
-AVIs are decoded anew for every clip with OpenCV; clips are augmented frame by frame (:mod:`echolib.data.plain`); a DataLoader
-feeds float32 training; whole videos go through the network one window at a time. Also the temporary cohort that both sides read.
+A DataLoader reads and augments training clips (:mod:`benchmarks.opencv_loader`) and feeds float32 training; whole videos are
+decoded with OpenCV and go through the network one window at a time. Also the temporary cohort that both sides read.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks import opencv_loader
 from echolib.config import ECHONET_MEAN, ECHONET_STD, AugmentSpec
-from echolib.data import plain
 from echolib.data.augment import draw
 from echolib.data.clips import training_indices, window_indices
 from echolib.data.video import write_avi
@@ -79,7 +79,7 @@ def to_tensor(frames: np.ndarray) -> Tensor:
 
 
 class TrainingClips(Dataset):
-    """A clip a traced frame: decode the AVI, cut out the clip, augment it frame by frame, normalise it."""
+    """A clip a traced frame: decode its frames, augment them one by one, normalise."""
 
     def __init__(self, paths: list[Path], masks: list[np.ndarray], frames: int, length: int) -> None:
         self.paths, self.masks, self.frames, self.length = paths, masks, frames, length
@@ -90,10 +90,10 @@ class TrainingClips(Dataset):
     def __getitem__(self, item: int) -> tuple[Tensor, Tensor, int]:
         rng = np.random.default_rng(item)
         indices, position = training_indices(self.length, TRACED[0], self.frames, 1, rng)
-        frames = decode(self.paths[item])[indices]
+        frames = opencv_loader.read(self.paths[item], int(indices[0]), self.frames)
         one, = draw(1, AugmentSpec(), torch.Generator().manual_seed(item))
-        frames, mask = plain.augment_clip(frames, self.masks[item], one)
-        return to_tensor(frames), torch.from_numpy(mask), position
+        clip, mask = opencv_loader.augment(frames, self.masks[item], one)
+        return opencv_loader.normalise(clip), torch.from_numpy(mask), position
 
 
 def training_steps(model: nn.Module, clips: TrainingClips, batch: int, workers: int, loss, device: str) -> Iterator[float]:

@@ -10,8 +10,8 @@ Prints:   for each side n (steps), mean and sd in clips per second, the ratio, t
           BY ARITHMETIC from the measured rates, the hours of the full protocol: 7,460 x 100 clips of stage 1 and 14,920 x 70 of
           stage 2 at the rate of training, 2,576 x 70 of validation at three times it (no backward pass)
 
-Reference: AVI decoding with OpenCV and augmentation frame by frame in DataLoader workers (as many as cores, 16 at most), float32,
-eager, AdamW. The steps that warm each side up are not counted.
+Reference: the clip's frames decoded and augmented with OpenCV (:mod:`opencv_loader`) in DataLoader workers (as many as cores, 16
+at most), float32, eager, AdamW. The steps that warm each side up are not counted.
 """
 
 from __future__ import annotations

@@ -100,6 +100,8 @@ def test_both_sides_of_read_augment_see_the_same_clips(tmp_path):
 def test_the_reference_trains(cohort):
     masks = [np.eye(112, dtype=bool)] * 2
     clips = reference.TrainingClips(cohort[1][:2], masks, 16, 64)
+    clip, mask, position = clips[1]
+    assert clip.shape == (3, 16, 112, 112) and mask.shape == (112, 112) and 0 <= position < 16
     model = build("unet3d", width=0.125, frames=16, size=112, seed=0)
     before = [p.clone() for p in model.parameters()]
     losses = list(reference.training_steps(model, clips, 2, 0, dice_frame, "cpu"))
