@@ -102,7 +102,9 @@ def train_default_command(
     train_frames: Annotated[int, typer.Option(help="frames of a training clip", min=1)] = 4,
     batch: Annotated[int, typer.Option(help="training clips a step", min=1)] = 6,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    start: Annotated[Path | None, typer.Option(help="weights of the same network to start from; default: random ones")] = None,
+    bf16: Annotated[bool, typer.Option("--bf16", help="multiply in bfloat16")] = False,
+    start: Annotated[Path | None, typer.Option(help="weights to start from, of the same network or of one that sees fewer "
+                                                    "neighbours; default: random ones")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto")] = "auto",
     workers: Annotated[int, typer.Option(help="processes that simulate clips", min=1)] = 1,
 ) -> None:
@@ -112,7 +114,7 @@ def train_default_command(
 
     _known_device(device)
     spec = DefaultSpec(minutes=minutes, clips=clips, network=network, width=width, frames=frames,
-                       train_frames=train_frames, batch=batch, seed=seed)
+                       train_frames=train_frames, batch=batch, bf16=bf16, seed=seed)
     record = train_default(spec, cache, out or DEFAULT, start=start, device=device, workers=workers, say=typer.echo)
     for preset, score in record["validation"].items():
         error = "none found" if score["ef_mae_points"] is None else f"{score['ef_mae_points']:.1f} points"

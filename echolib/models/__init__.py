@@ -12,7 +12,8 @@ name                 network                                                    
 ``si_vit_b16``       UNETR-2D / ViT-B/16                                         a super image of one size
 ``deeplabv3_r50``    DeepLabV3 / ResNet-50 (EchoNet-Dynamic)                     frame by frame
 ``nnunet2d``         nnU-Net-style 2-D U-Net                                     frame by frame
-``nnunet25d``        the same, of the package's default weights                  each frame with its two neighbours
+``nnunet25d``        the same, for weights that come with the package            each frame with its two neighbours
+``nnunet25d_far``    the same                                                    each frame with four others, 0.16 s in all
 ``pkecho_r18``       PKEcho-Net / ResNet-18; ``_r34``, ``_r50``                  F frames from ED to ES, as built
 ``sscf``             SSCF of k frames                                            each frame with its k - 1 neighbours
 ``sscf_base``        its ablations: ``_base``, ``_tce``, ``_bssf``               the same

@@ -4,7 +4,7 @@ Layer by layer MONAI's DynUNet as ``NNUNet2D`` builds it, with the same names in
 either into the other and compares what they give). It stands here because importing MONAI, whose package imports all of its
 applications, would take most of the time in which ``echolib segment`` gets ready.
 
-Shape: images ``(N, 3, Y, X)`` -> logits ``(N, out, Y, X)``; Y and X are multiples of 16.
+Shape: images ``(N, in, Y, X)`` -> logits ``(N, out, Y, X)``; Y and X are multiples of 16.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from echolib.errors import ConfigError
-from echolib.models.neighbours import WithNeighbours
+from echolib.models.neighbours import OFFSETS, WithNeighbours
 from echolib.models.widths import channels
 
 FILTERS = (32, 64, 128, 256, 480)
@@ -64,16 +64,17 @@ class PlainUNet2D(nn.Module):
 
     Args:
         width: multiplier of the filter counts.
+        in_channels: channels of the images.
         out_channels: channels of the output.
     """
 
     head = ("output_block.",)
     unused = ()
 
-    def __init__(self, *, width: float = 1.0, out_channels: int = 1) -> None:
+    def __init__(self, *, width: float = 1.0, in_channels: int = 3, out_channels: int = 1) -> None:
         super().__init__()
         sizes = channels(FILTERS, width)
-        self.input_block = _Block(3, sizes[0])
+        self.input_block = _Block(in_channels, sizes[0])
         self.downsamples = nn.ModuleList(_Block(a, b, 2) for a, b in zip(sizes[:-2], sizes[1:-1], strict=True))
         self.bottleneck = _Block(sizes[-2], sizes[-1], 2)
         self.upsamples = nn.ModuleList(_Up(b, a) for a, b in zip(sizes[-2::-1], sizes[:0:-1], strict=True))
@@ -82,7 +83,7 @@ class PlainUNet2D(nn.Module):
         self.apply(_initialise)
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(N, 3, Y, X)`` -> logits ``(N, out, Y, X)``. ConfigError if Y or X is not a multiple of 16."""
+        """``(N, in, Y, X)`` -> logits ``(N, out, Y, X)``. ConfigError if Y or X is not a multiple of 16."""
         check_dimensions(images)
         skips = [self.input_block(images)]
         for down in self.downsamples:
@@ -94,7 +95,7 @@ class PlainUNet2D(nn.Module):
 
 
 def check_dimensions(images: Tensor) -> None:
-    """ConfigError if Y or X of ``(N, 3, Y, X)`` is not a multiple of 16."""
+    """ConfigError if Y or X of ``(N, in, Y, X)`` is not a multiple of 16."""
     for name, value in zip(("height", "width"), map(int, images.shape[2:]), strict=True):
         if value % DIVISOR:
             raise ConfigError(f"the 2-D U-Net halves its input four times: {name} = {value} is not a multiple of {DIVISOR}")
@@ -110,4 +111,5 @@ def _initialise(layer: nn.Module) -> None:
 
 def network(name: str, *, width: float, frames: int, size: int, out_channels: int) -> nn.Module:
     """The U-Net on each frame with its neighbours, see :func:`echolib.models.build`."""
-    return WithNeighbours(PlainUNet2D(width=width, out_channels=out_channels))
+    seen = OFFSETS[name]
+    return WithNeighbours(PlainUNet2D(width=width, in_channels=len(seen), out_channels=out_channels), seen)

@@ -22,7 +22,7 @@ from echolib.models.weights import load_into, load_weights
 MODULES = {
     "unet3d": "unet3d", "unet3d_s": "unet3d", "unet3d_frames": "unet3d_frames",
     "si_uniformer_s": "uniformer", "si_resnet18": "resnet", "si_mobilenetv3": "mobilenet", "si_vit_b16": "unetr2d",
-    "deeplabv3_r50": "deeplab", "nnunet2d": "nnunet", "nnunet25d": "plain_unet2d",
+    "deeplabv3_r50": "deeplab", "nnunet2d": "nnunet", "nnunet25d": "plain_unet2d", "nnunet25d_far": "plain_unet2d",
     "pkecho_r18": "pkecho", "pkecho_r34": "pkecho", "pkecho_r50": "pkecho",
     "sscf": "sscf", "sscf_base": "sscf", "sscf_tce": "sscf", "sscf_bssf": "sscf",
     "r2plus1d_18": "video_resnet", "r3d_18": "video_resnet", "mc3_18": "video_resnet"}

@@ -60,9 +60,27 @@ def test_it_starts_from_other_weights(cache, tmp_path):
     assert all(torch.allclose(old[name].float(), new[name].float(), atol=2e-3) for name in old)
     with pytest.raises(WeightsError, match="of another network"):
         train_default(replace(TINY, width=0.2), cache, second, start=first, device="cpu")
+    far = train_default(replace(TINY, lr=0.0, network="nnunet25d_far"), cache, tmp_path / "far.safetensors", start=first,
+                        device="cpu")
+    assert far["started_from"]["sha256"] == checksum
+    with pytest.raises(ConfigError, match="nnunet25d_far sees more frames than nnunet25d"):
+        train_default(TINY, cache, second, start=tmp_path / "far.safetensors", device="cpu")
     first.write_bytes(first.read_bytes()[:-8])
     with pytest.raises(WeightsError, match="first.safetensors: damaged"):
         train_default(TINY, cache, second, start=first, device="cpu")
+
+
+def test_in_bfloat16_it_learns_what_it_learns_in_float32_up_to_rounding(cache, tmp_path):
+    found = []
+    for bf16 in (False, True):
+        out = tmp_path / f"{bf16}" / "w.safetensors"
+        record = train_default(replace(TINY, bf16=bf16), cache, out, device="cpu")
+        assert record["spec"]["bf16"] == bf16 == ("--bf16" in record["command"])
+        found.append(load_segmenter(None, default=out).model.state_dict())
+        for checkpoint in cache.glob("checkpoint-*.pt"):
+            checkpoint.unlink()
+    first = "network.input_block.conv1.conv.weight"
+    assert torch.allclose(found[0][first], found[1][first], atol=1e-2) and not torch.equal(found[0][first], found[1][first])
 
 
 def test_a_mask_that_is_too_large_costs_what_one_too_small_does():

@@ -12,8 +12,8 @@ from echolib import models
 
 SIZE = 64
 FRAMES = {"unet3d": 16, "unet3d_s": 16, "unet3d_frames": 16, "si_uniformer_s": 4, "si_resnet18": 4, "si_mobilenetv3": 4,
-          "si_vit_b16": 4, "deeplabv3_r50": 2, "nnunet2d": 2, "nnunet25d": 3, "pkecho_r18": 4, "pkecho_r34": 4, "pkecho_r50": 4,
-          "sscf": 3, "sscf_base": 3, "sscf_tce": 3, "sscf_bssf": 3}
+          "si_vit_b16": 4, "deeplabv3_r50": 2, "nnunet2d": 2, "nnunet25d": 3, "nnunet25d_far": 9,
+          "pkecho_r18": 4, "pkecho_r34": 4, "pkecho_r50": 4, "sscf": 3, "sscf_base": 3, "sscf_tce": 3, "sscf_bssf": 3}
 FRAME_WISE = ("deeplabv3_r50", "nnunet2d")
 
 

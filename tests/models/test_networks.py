@@ -7,6 +7,7 @@ import torch
 
 from echolib import models
 from echolib.errors import ConfigError
+from echolib.models.neighbours import farther
 from echolib.models.unet3d_frames import FrameNorm
 from tests.models.helpers import FRAME_WISE, FRAMES, SIZE, clip, small
 
@@ -117,7 +118,7 @@ def test_a_video_network_looks_at_the_other_frames(name):
     model = small(name).eval()
     frames = clip(name)
     other = frames.clone()
-    other[:, :, 1] = 3
+    other[:, :, 1:] = 3
     with torch.no_grad():
         assert not torch.equal(model(frames)[:, :, 0], model(other)[:, :, 0])
 
@@ -174,18 +175,33 @@ def test_frames_of_any_size_are_padded_into_the_super_image():
         assert model(torch.zeros(1, 3, 4, 40, 56)).shape == (1, 1, 4, 40, 56)
 
 
-def test_the_network_with_neighbours_sees_one_frame_to_either_side():
-    model = small("nnunet25d").eval()
-    frames = torch.randn(1, 1, 5, SIZE, SIZE, generator=torch.Generator().manual_seed(4)).expand(-1, 3, -1, -1, -1)
+@pytest.mark.parametrize(("name", "seen"), [("nnunet25d", {-1, 0, 1}), ("nnunet25d_far", {-4, -2, 0, 2, 4})])
+def test_a_network_with_neighbours_sees_those_frames_and_no_others(name, seen):
+    model, generator = small(name).eval(), torch.Generator().manual_seed(4)
+    frames = torch.randn(1, 1, 13, SIZE, SIZE, generator=generator).expand(-1, 3, -1, -1, -1)
     other = frames.clone()
-    other[:, :, 0] = 3
+    other[:, :, 6] = 3
     with torch.no_grad():
         whole, changed = model(frames), model(other)
-        assert not torch.equal(whole[:, :, 1], changed[:, :, 1])
-        torch.testing.assert_close(whole[:, :, 2:], changed[:, :, 2:], rtol=1e-4, atol=1e-5)
+        differs = [float((whole[0, 0, k] - changed[0, 0, k]).abs().max()) > 1e-3 for k in range(13)]
+        assert {k - 6 for k in range(13) if differs[k]} == seen == set(model.offsets) and model.reach == max(seen)
         alone = model(frames[:, :, :1])  # a frame without neighbours stands in for them
-        thrice = model(frames[:, :, :1].expand(-1, -1, 3, -1, -1))
-    torch.testing.assert_close(alone[:, :, 0], thrice[:, :, 1], rtol=1e-4, atol=1e-5)
+        often = model(frames[:, :, :1].expand(-1, -1, 9, -1, -1))
+    torch.testing.assert_close(alone[:, :, 0], often[:, :, 4], rtol=1e-4, atol=1e-5)
+
+
+def test_weights_of_the_near_network_start_the_far_one_where_frames_stand_still():
+    """Its outer frames begin with weights of 0, so on a still clip both give the same."""
+    near, far = small("nnunet25d", seed=1).eval(), small("nnunet25d_far", seed=2).eval()
+    far.load_state_dict(farther(near.state_dict(), "nnunet25d", "nnunet25d_far"))
+    still = torch.randn(1, 1, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(4)).expand(-1, 3, 9, -1, -1)
+    moving = clip("nnunet25d_far")
+    with torch.no_grad():
+        torch.testing.assert_close(near(still), far(still), rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(near(moving), far(moving), atol=1e-2)
+    assert farther(near.state_dict(), "nnunet25d", "nnunet25d").keys() == near.state_dict().keys()
+    with pytest.raises(ConfigError, match="nnunet25d_far sees more frames than nnunet25d"):
+        farther(far.state_dict(), "nnunet25d_far", "nnunet25d")
 
 
 @pytest.mark.parametrize("name", FRAME_WISE)
