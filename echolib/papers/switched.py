@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
@@ -12,10 +11,10 @@ from matplotlib.figure import Figure
 
 from echolib.config.specs import RunSpec
 from echolib.ledger.ledger import Ledger
+from echolib.pages import effects as effects_of_switches
+from echolib.pages.effects import differences, effect_verdict, signed
 from echolib.pages.html import html_table
 from echolib.pages.scorecard import chip
-from echolib.papers.simlvseg.audit_effects import differences, effect_verdict
-from echolib.plots import COLOURS
 
 COLUMNS = ("value", "low", "high", "sd", "base", "dice", "status", "why")
 
@@ -56,29 +55,10 @@ def effects_html(found: pd.DataFrame, base: str) -> HTML:
 
 def effects_figure(found: pd.DataFrame, data: str) -> Figure:
     """Differences with their intervals around a zero line."""
-    figure, axis = plt.subplots(figsize=(8.6, 0.5 * max(len(found), 1) + 1.2), layout="constrained")
-    axis.axvline(0, color="#888888", lw=1, zorder=1)
-    for place, (_, row) in enumerate(found.iterrows()):
-        axis.plot([row.low, row.high], [place] * 2, color=COLOURS["here"], lw=2.2, solid_capstyle="butt", zorder=2)
-        axis.plot(row.value, place, "o", color=COLOURS["here"], ms=5.5, zorder=3)
-        axis.annotate(f"{signed(row.value)}  {row.status}", (row.value, place), (0, 6), textcoords="offset points", ha="center",
-                      fontsize=8, color=COLOURS["here"])
-    axis.set_yticks(range(len(found)), found.index)
-    axis.set_ylim(len(found) - 0.5, -0.7)
-    axis.set(xlabel="Dice, switched less not (points)")
-    axis.set_title(f"lower ←  {data}  → higher", fontsize=9, loc="left")
-    axis.grid(axis="x", color="#dddddd", lw=0.6)
-    axis.margins(x=0.2)
-    return figure
+    return effects_of_switches.figure(found, found.index, f"lower ←  {data}  → higher", "Dice, switched less not (points)")
 
 
 def words(found: pd.DataFrame) -> str:
     """The effects for a reader who cannot see them."""
     return "; ".join(f"{name}: {signed(r.value)} points ({signed(r.low)} to {signed(r.high)}), {r.status}"
                      for name, r in found.iterrows()) or "nothing is switched"
-
-
-def signed(value: float) -> str:
-    """Two decimals with a sign; a true minus, and no sign at zero."""
-    text = f"{value:+.2f}"
-    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")

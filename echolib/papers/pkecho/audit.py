@@ -21,11 +21,11 @@ from echolib.ledger.ledger import Ledger
 from echolib.losses.pkecho import boundary, signed_distance, soft_dice
 from echolib.models.pkecho import PAPER, PKEchoNet
 from echolib.models.pkecho_kernels import grouped
+from echolib.pages.effects import signed
 from echolib.pages.experiment import Experiment, Needs, Options, SeedOptions
 from echolib.pages.html import html_table
 from echolib.papers.pkecho.inside import run_of
 from echolib.papers.pkecho.runs import data_of, pkecho_run, size_of, tested
-from echolib.papers.switched import signed
 from echolib.training.phases import traced_pairs
 from echolib.training.recipe import recipe_class
 

@@ -6,6 +6,7 @@ from echolib.config.profile import PKEchoSize, Profile, StageSize
 from echolib.config.specs import AugmentSpec, ClipSpec, DataSpec, ModelSpec, OptimiserSpec, RunSpec, SubsetSpec, TrainSpec
 from echolib.errors import ConfigError
 from echolib.evaluation.kinds.traced import TracedSpec
+from echolib.papers.cohorts import training_cohort
 from echolib.papers.sscf.runs import other_run, sscf_run
 from echolib.training.recipes.clip_dense import ClipDense
 
@@ -26,10 +27,7 @@ def size_of(profile: Profile) -> PKEchoSize:
 
 def data_of(profile: Profile, dataset: str) -> DataSpec | None:
     """The cohort that stands for a data set of the paper; None where the profile does not train on it."""
-    if dataset == "EchoNet-Dynamic":
-        return profile.echonet
-    px = size_of(profile).camus_px
-    return None if profile.camus_training is None else profile.camus_training.model_copy(update={"size": px})
+    return training_cohort(profile, dataset, size_of(profile).camus_px)
 
 
 def subset_of(profile: Profile, dataset: str, seed: int) -> SubsetSpec:

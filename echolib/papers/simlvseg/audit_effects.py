@@ -17,17 +17,14 @@ from matplotlib.figure import Figure
 
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.records import Record
-from echolib.pages.estimates import cube, resample
+from echolib.pages import effects as effects_of_switches
+from echolib.pages.effects import differences, effect_verdict, signed
 from echolib.pages.html import html_table
 from echolib.pages.scorecard import chip
-from echolib.pages.verdict import MIN_SEEDS, Verdict, order_verdict
+from echolib.pages.verdict import Verdict
 from echolib.papers.simlvseg.audit import AUDIT, NETWORKS, changes, comparisons, paper_name
 from echolib.papers.simlvseg.table1 import TABLE1
 from echolib.plots import COLOURS
-
-#: Status of "the switched run scores above the paper's" -> the verdict in words, where the profile may decide at all.
-WORDS = {"holds": "raises", "does not hold": "lowers", "undecided": "no difference found"}
-
 
 # -- Rows 1 and 2: one prediction, two readings -----------------------------------------------------------------------
 
@@ -76,7 +73,7 @@ def narrower(found: pd.DataFrame, quotable: bool = True) -> pd.DataFrame:
 
 def readings_html(found: pd.DataFrame) -> str:
     """Every run with both readings, as a table."""
-    rows = [(html.escape(r.run), str(r.seed), f"{r.mean:.2f}", f"{r.pooled:.2f}", _signed(r.dice), f"{r.paper_width:.2f}",
+    rows = [(html.escape(r.run), str(r.seed), f"{r.mean:.2f}", f"{r.pooled:.2f}", signed(r.dice), f"{r.paper_width:.2f}",
              f"{r.released_width:.2f}", "–" if np.isnan(r.ratio) else f"{r.ratio:.2f}") for r in found.itertuples()]
     head = ("Run", "Seed", "Mean over frames, %", "Pooled, %", "Row 2: pooled − mean, points", "95 %, patients: width, points",
             "5th–95th percentile, frames: width, points", "Row 1: width, times")
@@ -96,7 +93,7 @@ def readings_figure(found: pd.DataFrame, data: str) -> Figure:
             part = found.loc[found.run == name, column].to_numpy()
             axis.plot(part, np.full(len(part), place), "o", color=COLOURS["other"], ms=5, alpha=0.8, zorder=3)
             if np.isfinite(part).any():
-                text = _signed(np.nanmean(part)) if column == "dice" else f"{np.nanmean(part):.2f}"
+                text = signed(np.nanmean(part)) if column == "dice" else f"{np.nanmean(part):.2f}"
                 axis.annotate(text, (np.nanmean(part), place), (0, 6), textcoords="offset points", ha="center", fontsize=8,
                               color=COLOURS["other"])
         axis.set_title(f"{title}\n{data}", fontsize=9, loc="left")
@@ -109,34 +106,6 @@ def readings_figure(found: pd.DataFrame, data: str) -> Figure:
 
 
 # -- Rows 3 to 8: one switch at a time --------------------------------------------------------------------------------
-
-def differences(scores: Mapping[str, list[pd.DataFrame]], base: str, resamples: int) -> pd.DataFrame:
-    """Difference of Dice between each group and ``base``, paired over seeds and patients.
-
-    Args:
-        scores: group -> per-frame scores (columns patient, dice), one table a seed; all scored on the same frames.
-        base: the group that the others are compared with.
-        resamples: of seeds and patients together, the same for every group.
-
-    Returns:
-        Index: the other groups; columns ``value``, ``low``, ``high`` (mean and 95 % interval) and ``sd`` (of the seeds'
-        differences, NaN for one seed), in Dice points.
-    """
-    data = cube(scores)
-    at, drawn = data.names.index(base), resample(data, resamples)
-    gaps = 100 * (data.sums - data.sums[at]).sum(2) / data.frames.sum()
-    low, high = np.quantile(drawn - drawn[at], (0.025, 0.975), axis=1)
-    sd = gaps.std(1, ddof=1) if gaps.shape[1] > 1 else np.full(len(gaps), np.nan)
-    return pd.DataFrame({"value": gaps.mean(1), "low": low, "high": high, "sd": sd}, index=list(data.names)).drop(index=base)
-
-
-def effect_verdict(switched: list[pd.DataFrame], paper: list[pd.DataFrame], *, quotable: bool) -> Verdict:
-    """``raises``, ``lowers`` or ``no difference found`` by the rule of :func:`verdict.order_verdict`; ``undecided`` where the
-    profile has too few seeds to say, or may not be quoted. The sentence says how many seeds would decide."""
-    found = order_verdict(switched, paper, quotable=quotable)
-    may = quotable and len(paper) >= MIN_SEEDS
-    return Verdict(WORDS[found.status] if may else found.status, found.why)
-
 
 def effects(ledger: Ledger) -> pd.DataFrame:
     """Every comparison of ``audit``: columns of :func:`differences` and ``network``, ``switched``, ``status``, ``why``."""
@@ -161,7 +130,7 @@ def effects(ledger: Ledger) -> pd.DataFrame:
 def effects_html(found: pd.DataFrame) -> str:
     """The effects as a table."""
     rows = [(html.escape(name), html.escape(r.network), html.escape(r.switched).replace("; ", "<br>"),
-             f"{_signed(r.value)} <small>({_signed(r.low)} to {_signed(r.high)})</small>",
+             f"{signed(r.value)} <small>({signed(r.low)} to {signed(r.high)})</small>",
              "–" if np.isnan(r.sd) else f"{r.sd:.2f}", chip(r.status, r.why), html.escape(r.why)) for name, r in found.iterrows()]
     head = ("Row of the audit", "Network", "Options that differ: paper → released", "Difference of Dice, points, 95 % interval",
             "SD of seeds", "The switch", "Why")
@@ -170,23 +139,6 @@ def effects_html(found: pd.DataFrame) -> str:
 
 def effects_figure(found: pd.DataFrame, data: str) -> Figure:
     """Differences with their intervals around a zero line, one row a comparison."""
-    figure, axis = plt.subplots(figsize=(8.6, 0.5 * max(len(found), 1) + 1.3), layout="constrained")
-    axis.axvline(0, color="#888888", lw=1, zorder=1)
-    for place, (_, row) in enumerate(found.iterrows()):
-        axis.plot([row.low, row.high], [place] * 2, color=COLOURS["here"], lw=2.2, solid_capstyle="butt", zorder=2)
-        axis.plot(row.value, place, "o", color=COLOURS["here"], ms=5.5, zorder=3)
-        axis.annotate(f"{_signed(row.value)}  {row.status}", (row.value, place), (0, 6), textcoords="offset points", ha="center",
-                      fontsize=8, color=COLOURS["here"])
-    axis.set_yticks(range(len(found)), [f"{name}\n{network}" for name, network in zip(found.index, found.network, strict=True)])
-    axis.set_ylim(len(found) - 0.5, -0.7)
-    axis.set_xlabel("Dice, switched run − paper's run (points)")
-    axis.set_title(f"lower ←  released program’s option on {data}  → higher", fontsize=9, loc="left")
-    axis.grid(axis="x", color="#dddddd", lw=0.6)
-    axis.margins(x=0.2)
-    return figure
-
-
-def _signed(value: float) -> str:
-    """Two decimals with a sign; a true minus, and no sign at zero."""
-    text = f"{value:+.2f}"
-    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
+    names = [f"{name}\n{network}" for name, network in zip(found.index, found.network, strict=True)]
+    return effects_of_switches.figure(found, names, f"lower ←  released program’s option on {data}  → higher",
+                                      "Dice, switched run − paper's run (points)")
