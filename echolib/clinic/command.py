@@ -93,7 +93,8 @@ def _known_device(device: str) -> None:
 
 def train_default_command(
     minutes: Annotated[float, typer.Option(help="time to train, clip making not counted", min=0.1)] = 60.0,
-    clips: Annotated[int, typer.Option(help="simulated clips to learn from", min=4)] = 500,
+    clips: Annotated[int, typer.Option(help="simulated clips to learn from, which vary in everything", min=4)] = 500,
+    echonet_clips: Annotated[int, typer.Option(help="further ones, with borders as hidden as real ones", min=0)] = 0,
     out: Annotated[Path | None, typer.Option(help="where to put the weights; default: into the package")] = None,
     cache: Annotated[Path, typer.Option(help="where the simulated clips are kept")] = Path("build/wide"),
     network: Annotated[str, typer.Option(help="one of models.build")] = "nnunet25d",
@@ -113,7 +114,7 @@ def train_default_command(
     from echolib.clinic.weights import DEFAULT
 
     _known_device(device)
-    spec = DefaultSpec(minutes=minutes, clips=clips, network=network, width=width, frames=frames,
+    spec = DefaultSpec(minutes=minutes, clips=clips, echonet=echonet_clips, network=network, width=width, frames=frames,
                        train_frames=train_frames, batch=batch, bf16=bf16, seed=seed)
     record = train_default(spec, cache, out or DEFAULT, start=start, device=device, workers=workers, say=typer.echo)
     for preset, score in record["validation"].items():

@@ -34,16 +34,16 @@ NUMBER, FRAMES = 0, 96
 
 
 def front_figure(phantom: Segmentation, exact: np.ndarray, real: Segmentation) -> Figure:
-    """Four pictures in a row.
+    """Two rows of two pictures, which a phone shows at a size at which one sees the outlines.
 
     Args:
         phantom: a simulated clip, segmented.
         exact: (T, H, W) bool, its exact masks.
         real: a real clip, segmented.
     """
-    figure, axes = plt.subplots(1, 4, figsize=(10.4, 2.9), layout="constrained")
-    for first, what, found in ((0, "phantom", phantom), (2, "real clip", real)):
-        for axis, frame, name in zip(axes[first:first + 2], _ends(found), ("end-diastole", "end-systole"), strict=True):
+    figure, axes = plt.subplots(2, 2, figsize=(7.2, 6.2), layout="constrained", height_ratios=(1, 0.75))
+    for row, what, found in zip(axes, ("phantom", "real clip"), (phantom, real), strict=True):
+        for axis, frame, name in zip(row, _ends(found), ("end-diastole", "end-systole"), strict=True):
             picture = viewer.render(found, frame, 0.35)
             axis.imshow(picture)
             if found is phantom:

@@ -25,7 +25,17 @@ from echolib.clinic.network import BRIGHTNESS
 from echolib.clinic.segmentation import segment
 from echolib.clinic.strong_augment import strong_augment
 from echolib.clinic.weights import MOST_BYTES, Segmenter, load_segmenter, save_segmenter
-from echolib.clinic.wide_clips import HELD_OUT, HELD_OUT_ECHONET, PRESETS, TRAIN, WideClip, clip_path, ensure_clips, read_clip
+from echolib.clinic.wide_clips import (
+    HELD_OUT,
+    HELD_OUT_ECHONET,
+    PRESETS,
+    TRAIN,
+    TRAIN_ECHONET,
+    WideClip,
+    clip_path,
+    ensure_clips,
+    read_clip,
+)
 from echolib.data.augment import normalise
 from echolib.errors import ConfigError, TrainingError
 from echolib.evaluation.metrics import dice
@@ -42,7 +52,8 @@ class DefaultSpec:
 
     Attributes:
         minutes: of training, simulation not counted.
-        clips: simulated clips to learn from.
+        clips: simulated clips to learn from, preset ``wide``, which varies everything.
+        echonet: further ones, preset ``echonet``: their apex and lateral wall are as hidden as real ones, those of ``wide`` less.
         held_out: simulated clips of each kind for the record's scores, never learned from.
         length: frames of a simulated clip.
         network, width, frames: the network and the clip that it is given at work.
@@ -61,6 +72,7 @@ class DefaultSpec:
 
     minutes: float = 60.0
     clips: int = 500
+    echonet: int = 0
     held_out: int = 24
     length: int = 64
     network: str = "nnunet25d"
@@ -79,8 +91,13 @@ class DefaultSpec:
     @property
     def trained_on(self) -> str:
         """For reports."""
-        return (f"{self.clips} simulated apical clips of {self.length} frames (echolib's phantom, preset wide, "
+        what = f"{self.clips} of preset wide" + (f", {self.echonet} of preset echonet" if self.echonet else "")
+        return (f"{self.clips + self.echonet} simulated apical clips of {self.length} frames (echolib's phantom, {what}, "
                 f"seed {self.seed}), no patient's image among them.")
+
+    def numbers(self) -> list[tuple[int, int]]:
+        """Stream and number of every clip that is learned from."""
+        return [(stream, k) for stream, count in ((TRAIN, self.clips), (TRAIN_ECHONET, self.echonet)) for k in range(count)]
 
 
 def train_default(spec: DefaultSpec, cache: Path, out: Path, *, start: Path | None = None, device: str = "auto", workers: int = 1,
@@ -120,17 +137,18 @@ def train_default(spec: DefaultSpec, cache: Path, out: Path, *, start: Path | No
     size = 2 * models.count_parameters(model)  # stored in 16 bits
     if size > 0.98 * MOST_BYTES:
         raise ConfigError(f"{spec.network} of width {spec.width:g} takes {size / 2 ** 20:.1f} MiB; expected at most 9.8 MiB")
-    ensure_clips(cache, TRAIN, spec.seed, spec.clips, spec.length, workers=workers, say=say)
-    for stream in (HELD_OUT, HELD_OUT_ECHONET):
-        ensure_clips(cache, stream, spec.seed, spec.held_out, spec.length, workers=workers, say=say)
-    clips = [read_clip(clip_path(cache, TRAIN, spec.seed, number)) for number in range(spec.clips)]
+    for stream, count in ((TRAIN, spec.clips), (TRAIN_ECHONET, spec.echonet), (HELD_OUT, spec.held_out),
+                          (HELD_OUT_ECHONET, spec.held_out)):
+        ensure_clips(cache, stream, spec.seed, count, spec.length, workers=workers, say=say)
+    clips = [read_clip(clip_path(cache, stream, spec.seed, number)) for stream, number in spec.numbers()]
     from echolib.ledger.code import code_fingerprint
     from echolib.ledger.provenance import git_state, hardware, versions
 
     commit, changed = git_state(Path(__file__).parent)
     averaged, history = _fit(spec, model.to(place), clips, cache, place, say)
-    record = {"command": f"echolib train-default --minutes {spec.minutes:g} --clips {spec.clips} --network {spec.network} "
-                         f"--width {spec.width:g} --frames {spec.frames} --train-frames {spec.train_frames} "
+    record = {"command": f"echolib train-default --minutes {spec.minutes:g} --clips {spec.clips} "
+                         + (f"--echonet-clips {spec.echonet} " if spec.echonet else "")
+                         + f"--network {spec.network} --width {spec.width:g} --frames {spec.frames} --train-frames {spec.train_frames} "
                          f"--batch {spec.batch} --seed {spec.seed}" + (" --bf16" if spec.bf16 else "")
                          + (f" --start {start.name}" if start else ""),
               "spec": asdict(spec), "trained_on": spec.trained_on, "parameters": models.count_parameters(averaged),
@@ -156,6 +174,7 @@ def _fit(spec: DefaultSpec, model: nn.Module, clips: list[WideClip], cache: Path
     averaged = copy.deepcopy(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=spec.lr, weight_decay=1e-4)
     kind = f"{spec.network}-{spec.width:g}-{spec.train_frames}-{spec.batch}-{spec.clips}-{spec.seed}"
+    kind += f"-{spec.echonet}" if spec.echonet else ""
     kind += f"-{spec.start[:8]}" if spec.start else ""
     checkpoint = cache / f"checkpoint-{kind}.pt"
     history = _resume(checkpoint, model, averaged, optimiser, say)

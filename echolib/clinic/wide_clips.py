@@ -1,4 +1,4 @@
-"""Simulated clips for the default weights: the phantom's ``wide`` preset (and, to score on, ``echonet``), kept on disk.
+"""Simulated clips for the default weights: the phantom's presets ``wide`` and ``echonet``, kept on disk.
 
 Every clip is one ``.npz`` with its frames and the exact mask of every frame. Each is written to a temporary name and
 then renamed, so a stopped run goes on where it was; a change of the phantom's code makes all of them anew.
@@ -21,8 +21,8 @@ from echolib.files import DAMAGED_ARRAY, write_atomic
 
 #: First numbers of the seeds: what is trained on, what is held out and what intervals are calibrated on can never be the
 #: same clip.
-TRAIN, HELD_OUT, HELD_OUT_ECHONET, CALIBRATE, CALIBRATE_ECHONET = 70_001, 70_002, 70_003, 70_004, 70_005
-PRESETS = {TRAIN: "wide", HELD_OUT: "wide", HELD_OUT_ECHONET: "echonet", CALIBRATE: "wide", CALIBRATE_ECHONET: "echonet"}
+TRAIN, HELD_OUT, HELD_OUT_ECHONET, CALIBRATE, CALIBRATE_ECHONET, TRAIN_ECHONET = range(70_001, 70_007)
+PRESETS = {TRAIN: "wide", TRAIN_ECHONET: "echonet", HELD_OUT: "wide", HELD_OUT_ECHONET: "echonet", CALIBRATE: "wide", CALIBRATE_ECHONET: "echonet"}
 
 
 @dataclass(frozen=True)

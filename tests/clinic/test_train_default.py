@@ -13,7 +13,16 @@ from echolib.clinic import train_default as trainer
 from echolib.clinic.strong_augment import strong_augment
 from echolib.clinic.train_default import DefaultSpec, make_batch, train_default
 from echolib.clinic.weights import load_segmenter
-from echolib.clinic.wide_clips import HELD_OUT, HELD_OUT_ECHONET, TRAIN, WideClip, clip_path, ensure_clips, read_clip
+from echolib.clinic.wide_clips import (
+    HELD_OUT,
+    HELD_OUT_ECHONET,
+    TRAIN,
+    TRAIN_ECHONET,
+    WideClip,
+    clip_path,
+    ensure_clips,
+    read_clip,
+)
 from echolib.errors import ConfigError, DataError, TrainingError, WeightsError
 from tests.clinic.clips import beating
 
@@ -68,6 +77,16 @@ def test_it_starts_from_other_weights(cache, tmp_path):
     first.write_bytes(first.read_bytes()[:-8])
     with pytest.raises(WeightsError, match="first.safetensors: damaged"):
         train_default(TINY, cache, second, start=first, device="cpu")
+
+
+def test_clips_of_both_presets_are_learned_from_and_named(cache, tmp_path):
+    for number in range(2):
+        write_clip(clip_path(cache, TRAIN_ECHONET, 0, number), number + 7)
+    spec = replace(TINY, echonet=2)
+    assert spec.numbers() == [(TRAIN, 0), (TRAIN, 1), (TRAIN_ECHONET, 0), (TRAIN_ECHONET, 1)]
+    record = train_default(spec, cache, tmp_path / "w.safetensors", device="cpu")
+    assert "--echonet-clips 2" in record["command"] and "4 simulated" in record["trained_on"]
+    assert "2 of preset wide, 2 of preset echonet" in record["trained_on"]
 
 
 def test_in_bfloat16_it_learns_what_it_learns_in_float32_up_to_rounding(cache, tmp_path):
