@@ -148,9 +148,9 @@ def train_default(spec: DefaultSpec, cache: Path, out: Path, *, start: Path | No
     averaged, history = _fit(spec, model.to(place), clips, cache, place, say)
     record = {"command": f"echolib train-default --minutes {spec.minutes:g} --clips {spec.clips} "
                          + (f"--echonet-clips {spec.echonet} " if spec.echonet else "")
-                         + f"--network {spec.network} --width {spec.width:g} --frames {spec.frames} --train-frames {spec.train_frames} "
-                         f"--batch {spec.batch} --seed {spec.seed}" + (" --bf16" if spec.bf16 else "")
-                         + (f" --start {start.name}" if start else ""),
+                         + f"--network {spec.network} --width {spec.width:g} --frames {spec.frames} "
+                         f"--train-frames {spec.train_frames} --batch {spec.batch} --seed {spec.seed}"
+                         + (" --bf16" if spec.bf16 else "") + (f" --start {start.name}" if start else ""),
               "spec": asdict(spec), "trained_on": spec.trained_on, "parameters": models.count_parameters(averaged),
               "steps": history[-1]["steps"], "seconds": round(history[-1]["seconds"], 1), "history": history,
               "device": str(place.type), "hardware": hardware(),

@@ -22,7 +22,8 @@ from echolib.files import DAMAGED_ARRAY, write_atomic
 #: First numbers of the seeds: what is trained on, what is held out and what intervals are calibrated on can never be the
 #: same clip.
 TRAIN, HELD_OUT, HELD_OUT_ECHONET, CALIBRATE, CALIBRATE_ECHONET, TRAIN_ECHONET = range(70_001, 70_007)
-PRESETS = {TRAIN: "wide", TRAIN_ECHONET: "echonet", HELD_OUT: "wide", HELD_OUT_ECHONET: "echonet", CALIBRATE: "wide", CALIBRATE_ECHONET: "echonet"}
+PRESETS = {TRAIN: "wide", TRAIN_ECHONET: "echonet", HELD_OUT: "wide", HELD_OUT_ECHONET: "echonet", CALIBRATE: "wide",
+           CALIBRATE_ECHONET: "echonet"}
 
 
 @dataclass(frozen=True)
