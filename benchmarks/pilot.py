@@ -2,8 +2,8 @@
 
     python -m benchmarks.pilot --profile desk --out results/benchmarks/pilot-desk.json
 
-Each row is one way to train the 3D U-Net (32 frames, period 1) or the super-image network on the profile's cohort from a
-random start: core-seconds of training, mean and sd over seeds of the mean Dice on the test split's traced frames. Rows that were
+Each row is one way to train the 3D U-Net (32 frames, period 1), the super-image network or a frame-wise one on the profile's
+cohort from a random start: core-seconds of training, mean and sd over seeds of the mean Dice on the test split's traced frames. Rows that were
 measured before are kept, so the program can be stopped.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import statistics
 import time
 from dataclasses import replace
@@ -31,7 +32,8 @@ from echolib.ledger.workspace import Workspace
 from echolib.papers.simlvseg.runs import segment_run
 
 MODELS = ("unet3d", "si_uniformer_s")
-#: what is varied: clips drawn, batch, learning rate, schedule
+FRAMEWISE = ("nnunet2d", "deeplabv3_r50")
+#: what is varied: clips (of frame-wise networks: frames) drawn, batch, learning rate, schedule; DeepLabV3 keeps its own rate
 PLANS = {
     "short, constant": (96, 4, 0.002, "steps"),
     "constant": (800, 4, 0.002, "steps"),
@@ -40,14 +42,18 @@ PLANS = {
     "polynomial, x4": (800, 4, 0.008, "polynomial"),
     "polynomial, x8": (800, 4, 0.016, "polynomial"),
     "polynomial, twice as long": (1600, 4, 0.004, "polynomial"),
+    "frames": (3840, 16, 0.002, "polynomial"),
+    "frames, x4": (3840, 16, 0.008, "polynomial"),
+    "frames, x4, twice as long": (7680, 16, 0.008, "polynomial"),
 }
 
 
 def spec_of(workspace: Workspace, model: str, plan: tuple, width: float, precision: str, seed: int) -> RunSpec:
     """The run of one row and seed."""
     clips, batch, lr, schedule = plan
-    size = StageSize(epochs=2, batch=batch, steps=clips // batch // 2, lr=lr, schedule=schedule)
-    profile = workspace.profile.model_copy(update={"segment": size, "width": width, "precision": precision})
+    epochs = max(2, math.ceil(clips / (2 * workspace.profile.echonet.phantom.train)))  # an epoch has each traced frame once
+    size = StageSize(epochs=epochs, batch=batch, steps=clips // batch // epochs, lr=lr, schedule=schedule)
+    profile = workspace.profile.model_copy(update={"segment": size, "framewise": size, "width": width, "precision": precision})
     return segment_run(profile, model, seed=seed)
 
 
@@ -55,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="desk")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--models", nargs="+", default=list(MODELS))
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=[*MODELS, *FRAMEWISE])
     parser.add_argument("--widths", nargs="+", type=float, default=[0.25])
     parser.add_argument("--precisions", nargs="+", default=["32-true"], choices=["32-true", "bf16-mixed"])
     parser.add_argument("--plans", nargs="+", default=list(PLANS))

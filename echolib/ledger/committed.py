@@ -139,6 +139,12 @@ class Shelf:
             raise RecordError(f"{self.name(key, part)} has another SHA-256 than {key}.{SUMS} says; {self.remedy(key)}")
         return content
 
+    def left_out(self, key: str, own: Path) -> bool:
+        """Is ``own`` the weights of a result that was committed without them, byte for byte?"""
+        if (self.folder / f"{key}.{WEIGHTS}").is_file() or not own.is_file():
+            return False
+        return hashlib.sha256(own.read_bytes()).hexdigest() == self.sums(key).get(WEIGHTS)
+
     def remedy(self, key: str) -> str:
         """What to do about a damaged or missing file."""
         where = "/".join(self.folder.parts[-3:])

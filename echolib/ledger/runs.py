@@ -119,13 +119,16 @@ class Runs(Results[RunSpec, Record, Record]):
     def weights_of(self, spec: RunSpec) -> Path:
         """The file of a run's trained weights, this machine's own or the committed one.
 
+        Where the record was committed without its weights, this machine's own file serves if it has their bytes.
+
         Raises:
             RecordError: the run's record was committed without its weights, or they are damaged.
         """
-        if self.find(spec).committed:
-            self.shelf.read(spec.key, WEIGHTS)
-            return self.shelf.folder / f"{spec.key}.{WEIGHTS}"
-        return self.folder(spec) / WEIGHTS
+        own = self.folder(spec) / WEIGHTS
+        if not self.find(spec).committed or self.shelf.left_out(spec.key, own):
+            return own
+        self.shelf.read(spec.key, WEIGHTS)
+        return self.shelf.folder / f"{spec.key}.{WEIGHTS}"
 
     def model(self, spec: RunSpec) -> nn.Module:
         """The network of a run with its trained weights, in evaluation mode; raises as :meth:`weights_of`."""

@@ -189,6 +189,14 @@ def test_weights_that_are_too_large_are_named_and_left_out(whole, fresh, monkeyp
     one, _ = specs(whole)
     assert any("without its weights" in line and one.key in line for line in said)
     assert not (results(whole) / f"{one.key}.weights.safetensors").exists()
+    ledger, trained = ledger_of(whole), counted(monkeypatch)
+    own = ledger.runs.folder(one) / "weights.safetensors"
+    own.with_name("record.json").unlink()  # as after a change of the code: the committed record counts, this machine's does not
+    assert ledger.runs.find(one).committed and ledger.runs.weights_of(one) == own, "the machine that trained them still has them"
+    assert next(ledger.model(one).parameters()) is not None and not trained
+    own.write_bytes(own.read_bytes()[:-1] + b"x")
+    with pytest.raises(RecordError, match="was not committed"):  # another network's: the record does not speak of it
+        ledger_of(whole).model(one)
     shutil.rmtree(whole.build)
     ledger = ledger_of(whole)
     with pytest.raises(RecordError, match=f"{one.key}.weights.safetensors was not committed; .*echolib run {one.key} --anew"):
