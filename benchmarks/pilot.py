@@ -3,8 +3,8 @@
     python -m benchmarks.pilot --profile desk --out results/benchmarks/pilot-desk.json
 
 Each row is one way to train the 3D U-Net (32 frames, period 1), the super-image network or a frame-wise one on the profile's
-cohort from a random start: core-seconds of training, mean and sd over seeds of the mean Dice on the test split's traced frames. Rows that were
-measured before are kept, so the program can be stopped.
+cohort from a random start: core-seconds of training, mean and sd over seeds of the mean Dice on the test split's traced frames.
+Rows that were measured before are kept, so the program can be stopped.
 """
 
 from __future__ import annotations
