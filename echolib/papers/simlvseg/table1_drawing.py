@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable
 
 import matplotlib.pyplot as plt
@@ -14,12 +15,14 @@ from matplotlib.ticker import MaxNLocator
 
 from echolib import plots
 from echolib.config import RunSpec, load_profile
+from echolib.config.specs import chain
 from echolib.evaluation.inference import segment_video
 from echolib.ledger import examples
 from echolib.ledger.committed import Shelf
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.records import Record, parse_record
 from echolib.pages.experiment import Experiment
+from echolib.pages.html import html_table
 from echolib.pages.scorecard import over_seeds
 from echolib.papers.simlvseg.videos import on_test_videos
 from echolib.plots import COLOURS, contact_sheet, intervals, overlay
@@ -119,6 +122,25 @@ def training_figure(logs: dict[str, pd.DataFrame]) -> Figure:
         axis.set(xlabel="step", ylim=(0, None))
     axes.flat[0].set_ylabel("loss")
     return figure
+
+
+def seen_html(ledger: Ledger, runs: dict[str, list[RunSpec]]) -> HTML:
+    """What every network was trained with: clips of stage 1, traced frames, frames beside them, time; means over seeds."""
+    rows = []
+    for name, specs in runs.items():
+        records = [ledger.require(chain(spec)) for spec in specs]
+        *before, last = ([group[at] for group in records] for at in range(len(records[0])))
+        pictures = _mean(one.steps * one.spec.train.batch for one in last)
+        rows.append((html.escape(name), *(f"{count:,.0f}" for count in (
+            sum(_mean(one.steps * one.spec.train.batch for one in group) for group in before), pictures,
+            pictures * last[0].spec.clip.frames)), f"{_mean(sum(one.train_seconds for one in group) for group in records):,.0f}"))
+    head = ("Network", "Clips of stage 1", "Traced frames, repeats counted", "Frames in their clips", "Training, s")
+    caption = "What each network has been trained with: means over seeds; seconds on the machines named below"
+    return HTML(html_table(caption, head, rows))
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))
 
 
 def worst_figure(ledger: Ledger, spec: RunSpec, count: int = 5) -> tuple[Figure, pd.DataFrame]:
