@@ -32,8 +32,7 @@ TIP = 1.5
 CERTAIN = 0.9
 #: Log-odds of an orientation: for every unit (nat per px of the area's root) by which its outline is less undecided, and for
 #: every unit (mean grey of the frame) by which its cavity is darker. Logistic regression on 85 simulated clips, 60 of preset
-#: wide and 25 of echonet, as they are against mirrored, with the default weights of November 2026; no intercept, so that
-#: neither way is preferred.
+#: wide and 25 of echonet, as they are against mirrored, with the default weights: `python -m echolib.clinic.fit_orientation`.
 FIRMNESS, DARKNESS = 1.0, 30.0
 #: Frames looked at: stretches of successive ones, spread over the clip.
 STRETCHES, STRETCH = 4, 4
@@ -136,14 +135,20 @@ def firmness(frames: np.ndarray, probabilities: np.ndarray) -> float:
     Returns:
         Minus infinity where there is a ventricle on fewer than half of the frames.
     """
+    found = signs(frames, probabilities)
+    return -math.inf if found is None else -FIRMNESS * found[0] - DARKNESS * found[1]
+
+
+def signs(frames: np.ndarray, probabilities: np.ndarray) -> tuple[float, float] | None:
+    """What :func:`firmness` weighs: how undecided the outline is, nat per px of the area's root, and the mean grey of the cavity
+    in parts of the frame's. None where there is a ventricle on fewer than half of the frames."""
     p = probabilities.astype(np.float64)
     masks = keep_ventricle(p > 0.5)
     area = masks.sum((1, 2))
     if (area > 0).mean() < 0.5:
-        return -math.inf
+        return None
     undecided = -(xlogy(p, p) + xlogy(1 - p, 1 - p)).sum() / np.sqrt(area).sum()
-    cavity = frames[masks].mean() / max(1.0, frames[frames > 2].mean())
-    return float(-FIRMNESS * undecided - DARKNESS * cavity)
+    return float(undecided), float(frames[masks].mean() / max(1.0, frames[frames > 2].mean()))
 
 
 def find_orientation(frames: np.ndarray, sector: Sector, answer: Callable[[str], tuple[np.ndarray, np.ndarray]]) -> Orientation:
