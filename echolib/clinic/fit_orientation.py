@@ -3,7 +3,8 @@
 To be run whenever the default weights change; it prints what :data:`~echolib.clinic.orientation.FIRMNESS` and
 :data:`~echolib.clinic.orientation.DARKNESS` should be. Simulated clips, none of which the weights have learnt from, are shown to
 the network as they are and mirrored; the numbers are those of a logistic regression without intercept, so that neither way is
-preferred.
+preferred, and with a weak prior, as a good network tells all clips apart and the likelihood alone would then be certain of
+anything.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from echolib.clinic.weights import DEFAULT, Segmenter, load_segmenter
 from echolib.clinic.wide_clips import CALIBRATE, CALIBRATE_ECHONET, clip_path, ensure_clips, read_clip
 from echolib.training.predict import resolve_device
 
-#: No number is larger than this: where all clips are told apart, the likelihood has no maximum.
-MOST = 50.0
+#: Standard deviation of the prior on either number, normal about 0.
+PRIOR = 10.0
 
 
 def differences(segmenter: Segmenter, cache: Path, stream: int, count: int, length: int = 64) -> np.ndarray:
@@ -48,11 +49,11 @@ def differences(segmenter: Segmenter, cache: Path, stream: int, count: int, leng
 
 
 def fit(found: np.ndarray) -> tuple[float, float]:
-    """Weights from 0 to :data:`MOST` of both differences that make "upright" likeliest for all clips."""
+    """Weights, 0 or more, of both differences that make "upright" likeliest for all clips, under the prior."""
     def unlikeliness(weights: np.ndarray) -> float:
-        return float(np.logaddexp(0, -found @ weights).sum())
+        return float(np.logaddexp(0, -found @ weights).sum() + 0.5 * np.square(weights / PRIOR).sum())
 
-    best = minimize(unlikeliness, np.ones(2), method="L-BFGS-B", bounds=[(0, MOST)] * 2).x
+    best = minimize(unlikeliness, np.ones(2), method="L-BFGS-B", bounds=[(0, None)] * 2).x
     return float(best[0]), float(best[1])
 
 
