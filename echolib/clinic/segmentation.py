@@ -89,6 +89,10 @@ def segment(video: np.ndarray | Iterable[np.ndarray], fps: float = math.nan, spa
     if segmenter.ef_error is not None and segmenter.ef_error > MOST_EF_ERROR:
         notes.append(Flag("ef_not_reliable", f"These weights miss the EF by {segmenter.ef_error:.0f} points on average on "
                           "simulated clips that they have not seen: look at the outlines, do not use the EF."))
+    elif segmenter.ef_error is not None:
+        notes.append(Flag("simulated_clips_alone", "These weights have learnt from simulated clips alone and miss the EF of "
+                          f"such by {segmenter.ef_error:.0f} points on average. How far they miss that of patients has not been "
+                          "measured: look at the outlines.", "note"))
 
     place = resolve_device(device)
     sector = find_sector(source)
