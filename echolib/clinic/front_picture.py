@@ -47,13 +47,26 @@ def front_figure(phantom: Segmentation, exact: np.ndarray, real: Segmentation) -
             picture = viewer.render(found, frame, 0.35)
             axis.imshow(picture)
             if found is phantom:
-                scale = picture.shape[0] / exact.shape[1]
-                for line in cv2.findContours(exact[frame].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
-                    closed = np.concatenate([line[:, 0], line[:1, 0]]) * scale + scale / 2
-                    axis.plot(*closed.T, "--", color="white", lw=1)
+                for line in exact_outlines(exact[frame], found, picture.shape[0]):
+                    axis.plot(*line.T, "--", color="white", lw=1)
             axis.set_title(f"{what}, {name}", fontsize=9, loc="left")
             axis.axis("off")
     return figure
+
+
+def exact_outlines(mask: np.ndarray, found: Segmentation, height: int) -> list[np.ndarray]:
+    """Closed outlines of a mask in px of the rendered picture, which shows the cone alone: each ``(N, 2)``, x and y.
+
+    Args:
+        mask: (H, W) bool, in the clip's own frame.
+        found: the clip, segmented.
+        height: of the picture, px.
+    """
+    out = []
+    for line in cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
+        points = np.concatenate([line[:, 0], line[:1, 0]]) @ found.to_display[:, :2].T + found.to_display[:, 2]
+        out.append((points + 0.5) * height / found.display.shape[1] - 0.5)
+    return out
 
 
 def _ends(found: Segmentation) -> tuple[int, int]:
