@@ -3,7 +3,7 @@
 Not from a paper: speckle changes from frame to frame and the endocardium does not, so successive frames tell a border from noise
 at the cost of one; and what moves is the wall. The input channels of a 2-D network take the frames; colour itself is not used.
 ``nnunet25d`` sees the frame before and the frame after. ``nnunet25d_far`` sees five, two frames apart: 0.16 s at 50 frames a
-second, in which a wall that one frame hides moves by several pixels.
+second; in a trial of ten minutes that was no better (``results/weights/trials.json``).
 
 Shape: clip ``(B, 3, F, H, W)`` -> logits ``(B, out, F, H, W)``, any F >= 1; the first and last frame stand in for those that are
 not there.
