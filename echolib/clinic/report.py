@@ -131,7 +131,8 @@ def _numbers(segmentation: Segmentation) -> str:
     cells = [(f"Ejection fraction{outlines}", _ef(segmentation), spread), *_regressed(segmentation),
              ("End-diastolic volume", _shown(edv, 0, "mL"), why),
              ("End-systolic volume", _shown(esv, 0, "mL"), why),
-             ("Heart rate", _shown(segmentation.heart_rate, 0, "/min"), "from end-diastole to end-diastole")]
+             ("Heart rate", _shown(segmentation.heart_rate, 0, "/min"),
+              "from end-diastole to end-diastole" if math.isfinite(segmentation.heart_rate) else "no two end-diastoles")]
     boxes = "".join(f"<div>{html.escape(head)}<b>{html.escape(value)}</b><span>{html.escape(below)}</span></div>"
                     for head, value, below in cells)
     said = f"<p>{html.escape(segmentation.regressed.words)}</p>" if segmentation.regressed is not None else ""
@@ -202,9 +203,10 @@ def _method(segmentation: Segmentation) -> str:
         by = {key: html.escape(value) for key, value in segmentation.regressed.network.items()}
         how += (f"Regressed EF: mean over clips of the video; network {by['architecture']}; {by['origin']} (checksum "
                 f"{by['sha256']}); masks as input: {by['masks']}. <b>It was trained on: {by['trained_on']}</b> ")
-    return (f"<p>The ultrasound cone was cut out of the clip ({width} × {height} px, {scale}); nothing outside it was used or "
-            f"kept. Network: {network['architecture']}; {network['origin']} (checksum {network['sha256']}). <b>It was trained "
-            f"on: {network['trained_on']}</b> {how}Software: echolib {__version__}.</p>")
+    return (f"<p>What was found to be the ultrasound cone was cut out of the clip ({width} × {height} px, {scale}); nothing "
+            f"outside it was used or kept. Network: {network['architecture']}; {network['origin']} (checksum "
+            f"{network['sha256']}). <b>It was trained on: {network['trained_on']}</b> {how}Software: echolib "
+            f"{__version__}.</p>")
 
 
 def _upright(segmentation: Segmentation) -> str:
@@ -219,7 +221,9 @@ def _doubts(segmentation: Segmentation) -> str:
         return ""
     views = f"{between.doubts.views:.1f}" if math.isfinite(between.doubts.views) else "no"
     network = f"{between.doubts.network:.1f}" if math.isfinite(between.doubts.network) else "no"
+    beats = f"the spread over the beats ({between.doubts.beats:.1f} points)"
+    if len(segmentation.beats) < 2:
+        beats = "nothing from the spread over the beats, since there is one"
     return (f"The interval of the EF is made to hold the truth in {between.level:.0f} % of simulated clips that the network "
             f"has not learnt from; on other clips nobody has measured it. It comes from the spread over views of the clip "
-            f"({views} points), the network's own doubt about the borders ({network} points) and the spread over the beats "
-            f"({between.doubts.beats:.1f} points). ")
+            f"({views} points), the network's own doubt about the borders ({network} points) and {beats}. ")
