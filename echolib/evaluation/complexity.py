@@ -110,13 +110,13 @@ def time_per_frame(model: nn.Module, frames: int, size: int, *, runs: int, batch
     return RunTime(statistics.fmean(milliseconds), sd, runs, batch, hardware(device))
 
 
-def times_in_turn(models: Mapping[str, tuple[nn.Module, int, int]], *, runs: int, device: str | torch.device = "cpu",
-                  channels: int = 3) -> dict[str, RunTime]:
-    """Time the forward pass of several networks side by side, one clip each in every round, so that whatever else the machine
+def times_in_turn(models: Mapping[str, tuple[nn.Module, tuple[int, int, int]]], *, runs: int,
+                  device: str | torch.device = "cpu", channels: int = 3) -> dict[str, RunTime]:
+    """Time the forward pass of several networks side by side, one call each in every round, so that whatever else the machine
     does meets them all alike.
 
     Args:
-        models: name -> (network, frames of its clip, size in px); moved to ``device``, left in the mode they were in.
+        models: name -> (network, (clips, frames of a clip, size in px)); moved to ``device``, left in the mode they were in.
         runs: rounds, after one to warm up.
         device: torch device.
         channels: of the black clips.
@@ -128,19 +128,19 @@ def times_in_turn(models: Mapping[str, tuple[nn.Module, int, int]], *, runs: int
         raise ConfigError(f"runs = {runs}; expected at least 1")
     device, milliseconds = torch.device(device), {name: [] for name in models}
     for run in range(-1, runs):
-        for name, (model, frames, size) in models.items():
+        for name, (model, (batch, frames, size)) in models.items():
             model.to(device)
             with _evaluating(model):
-                clip = _clip(model, 1, frames, size, channels)
+                clip = _clip(model, batch, frames, size, channels)
                 _finish(device)
                 start = time.perf_counter()
                 with SingleClip():
                     model(clip)
                 _finish(device)
                 if run >= 0:
-                    milliseconds[name].append(1000 * (time.perf_counter() - start) / frames)
-    return {name: RunTime(statistics.fmean(each), statistics.stdev(each) if runs > 1 else 0.0, runs, 1, hardware(device))
-            for name, each in milliseconds.items()}
+                    milliseconds[name].append(1000 * (time.perf_counter() - start) / (batch * frames))
+    return {name: RunTime(statistics.fmean(each), statistics.stdev(each) if runs > 1 else 0.0, runs, models[name][1][0],
+                          hardware(device)) for name, each in milliseconds.items()}
 
 
 def hardware(device: str | torch.device = "cpu") -> str:

@@ -50,6 +50,7 @@ class Pass:
         options: of the network.
         built: frames that the network is built for; None: those of the pass.
         counted: frames of the clip on which operations are counted; None: those of the pass.
+        batch: clips in one call when it is timed; operations are counted for one.
     """
 
     name: str
@@ -59,11 +60,13 @@ class Pass:
     options: Mapping[str, object] = field(default_factory=dict)
     built: int | None = None
     counted: int | None = None
+    batch: int = 1
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Time of a pass in ms per frame: mean and sd over runs; ``load`` is the load average when the measurement began."""
+    """Time of a pass in ms per frame: mean and sd over runs, each a call with ``batch`` clips of ``frames`` frames; ``load`` is
+    the load average when the measurement began."""
 
     name: str
     frames: int
@@ -75,6 +78,7 @@ class Timing:
     load: float
     finished: str
     commit: str
+    batch: int = 1
 
     @property
     def fps(self) -> float:
@@ -100,12 +104,12 @@ def timed(workspace: Workspace, passes: Iterable[Pass], *, device: str, runs: in
     with locked(cache.with_name(".timing.lock")):
         known = _kept(cache, stamp)
         if key not in known:
-            built = {one.name: (_built(one), one.frames, one.size) for one in passes}
+            built = {one.name: (_built(one), (one.batch, one.frames, one.size)) for one in passes}
             load, began = os.getloadavg()[0], time.perf_counter()
             found = times_in_turn(built, runs=runs, device=device)
             source = collect(workspace.root, "none: black clips", time.perf_counter() - began, code)
             known[key] = [asdict(Timing(one.name, one.frames, one.size, found[one.name].ms_per_frame, found[one.name].sd, runs,
-                                        found[one.name].hardware, round(load, 1), source.finished, source.commit))
+                                        found[one.name].hardware, round(load, 1), source.finished, source.commit, one.batch))
                           for one in passes]
             write_json(cache, {"stamp": stamp, "found": known})
     return {one["name"]: Timing(**one) for one in known[key]}

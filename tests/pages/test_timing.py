@@ -42,8 +42,9 @@ def test_rounds_take_the_networks_in_turn(monkeypatch):
     for name, model in built.items():
         model.register_forward_hook(lambda *_, name=name: order.append(name))
     assert built["small"].training
-    found = times_in_turn({"small": (built["small"], 1, 32), "large": (built["large"], 4, 64)}, runs=2)
+    found = times_in_turn({"small": (built["small"], (5, 1, 32)), "large": (built["large"], (1, 4, 64))}, runs=2)
     assert order == ["small", "large"] * 3 and found["small"].runs == 2 and built["small"].training
+    assert found["small"].batch == 5 and found["large"].batch == 1
     with pytest.raises(ConfigError, match="runs = 0"):
         times_in_turn({}, runs=0)
 

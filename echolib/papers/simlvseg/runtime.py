@@ -7,10 +7,6 @@ compared is the order on one machine: SimLVSeg says that both of its networks ar
 from __future__ import annotations
 
 import html
-import json
-import os
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -20,19 +16,16 @@ import torch
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from echolib import models, published
-from echolib.evaluation.complexity import hardware, time_per_frame
-from echolib.files import locked, write_json
-from echolib.ledger.code import code_fingerprint
+from echolib import published
 from echolib.ledger.counts import PAPER_FRAMES
 from echolib.ledger.ledger import Ledger
-from echolib.ledger.provenance import collect, short, versions
 from echolib.ledger.workspace import Workspace
 from echolib.pages.experiment import Experiment, Options
+from echolib.pages.footer import items_html
 from echolib.pages.html import html_table
 from echolib.pages.scorecard import Cell, chip, claims_html
 from echolib.pages.speed import FOLDER, read_result
-from echolib.pages.timing import faster_verdict, interval
+from echolib.pages.timing import Pass, Timing, faster_verdict, footer, interval, timed
 from echolib.plots import COLOURS
 
 TABLE = "simlvseg_runtime"
@@ -46,32 +39,13 @@ SIZE = 112
 RUNS, GPU_RUNS, FRAMES_AT_ONCE = 3, 1000, 32
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Time per frame of a network at its published width on frames of 112 px.
-
-    ``mode`` is "one clip" or "N frames at once"; ``batch`` clips of ``frames`` frames; ``mean`` and ``sd`` in ms per frame over
-    ``runs``; ``load`` is the machine's load average (processes) when the measurement began.
-    """
-
-    method: str
-    mode: str
-    frames: int
-    batch: int
-    mean: float
-    sd: float
-    runs: int
-    hardware: str
-    load: float
-    finished: str
-    commit: str
+#: (method, mode) -> its time; ``mode`` is "one clip" or "N frames at once".
+Times = dict[tuple[str, str], Timing]
 
 
-def measure(workspace: Workspace, *, runs: int, frames_at_once: int, device: str = "cpu") -> list[Timing]:
-    """Timings of every published network, one clip at a time and ``frames_at_once`` frames at a time.
-
-    A measurement is kept in ``build/runtime.json`` and taken from there while code, versions, hardware and options are what they
-    were, so that a second build neither waits nor changes the page.
+def measure(workspace: Workspace, *, runs: int, frames_at_once: int, device: str = "cpu") -> Times:
+    """Times of every published network at its published width on frames of 112 px, one clip at a time and ``frames_at_once``
+    frames at a time, measured side by side and kept (see :func:`~echolib.pages.timing.timed`).
 
     Args:
         workspace: whose build folder keeps the measurements.
@@ -79,29 +53,13 @@ def measure(workspace: Workspace, *, runs: int, frames_at_once: int, device: str
         frames_at_once: frames of the batched measurement, rounded up to whole clips.
         device: "cpu" or "cuda".
     """
-    cache, code = workspace.build.parent / "runtime.json", code_fingerprint(("models", "evaluation/complexity.py", "hardware.py"))
-    stamp = {"code": code, "versions": versions(), "hardware": hardware(device)}
-    out = []
-    with locked(cache.with_name(".runtime.lock")):
-        known = json.loads(cache.read_text(encoding="utf-8")) if cache.is_file() else {}
-        if known.get("stamp") != stamp:
-            known = {"stamp": stamp, "timings": {}}
-        for method, name in NETWORKS.items():
-            frames, model = PAPER_FRAMES[name], None
-            for mode, batch in (("one clip", 1), (f"{frames_at_once} frames at once", -(-frames_at_once // frames))):
-                key = f"{name} {frames}x{batch} runs{runs} {device}"
-                if key not in known["timings"]:
-                    model = model or models.build(name, frames=frames, size=SIZE, seed=0)
-                    load, began = os.getloadavg()[0], time.perf_counter()
-                    found = time_per_frame(model, frames, SIZE, runs=runs, batch=batch, device=device)
-                    source = collect(workspace.root, "none: black clips", time.perf_counter() - began, code)
-                    known["timings"][key] = {"mean": found.ms_per_frame, "sd": found.sd, "hardware": found.hardware,
-                                             "load": round(load, 1), "provenance": source.model_dump(mode="json")}
-                    write_json(cache, known)
-                kept = known["timings"][key]
-                out.append(Timing(method, mode, frames, batch, kept["mean"], kept["sd"], runs, kept["hardware"], kept["load"],
-                                  kept["provenance"]["finished"], kept["provenance"]["commit"]))
-    return out
+    passes = {}
+    for method, name in NETWORKS.items():
+        frames = PAPER_FRAMES[name]
+        for mode, batch in (("one clip", 1), (f"{frames_at_once} frames at once", -(-frames_at_once // frames))):
+            passes[method, mode] = Pass(f"{method}, {mode}", name, frames, SIZE, batch=batch)
+    found = timed(workspace, passes.values(), device=device, runs=runs)
+    return {key: found[one.name] for key, one in passes.items()}
 
 
 def fitting_device() -> str:
@@ -119,20 +77,19 @@ def judged_claims(ledger: Ledger, options: Options) -> pd.DataFrame:
     return claims(_own(ledger.workspace))
 
 
-def _own(workspace: Workspace) -> list[Timing]:
+def _own(workspace: Workspace) -> Times:
     device = fitting_device()
     return measure(workspace, runs=GPU_RUNS if device == "cuda" else RUNS, frames_at_once=FRAMES_AT_ONCE, device=device)
 
 
-def cells(timings: list[Timing]) -> pd.DataFrame:
+def cells(timings: Times) -> pd.DataFrame:
     """The published cells beside ours (one clip at a time), columns as :class:`~echolib.pages.scorecard.Cell`.
 
     ``low`` and ``high`` are the 95 % t-interval of our mean over runs; NaN for a single run.
     """
-    single = {t.method: t for t in timings if t.mode == "one clip"}
     out = []
     for entry in published.load(TABLE).to_dict("records"):
-        ours = single[entry["method"]]
+        ours = timings[entry["method"], "one clip"]
         why = (f"measured on another device: published on {entry['hardware']} ({entry['runs']} runs), "
                f"here on {ours.hardware} ({ours.runs} runs); only the order can be compared")
         out.append(Cell(entry["method"], "ms_per_frame", entry["ms_per_frame"], np.nan, np.nan, ours.mean, *interval(ours),
@@ -140,26 +97,25 @@ def cells(timings: list[Timing]) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def claims(timings: list[Timing]) -> pd.DataFrame:
+def claims(timings: Times) -> pd.DataFrame:
     """The claimed order, in each mode, from this machine's own measurement: columns claim, status, why."""
     rows = []
-    for mode in dict.fromkeys(t.mode for t in timings):
-        by = {t.method: t for t in timings if t.mode == mode}
+    for mode in _modes(timings):
         for text, faster, slower in CLAIMS:
-            verdict = faster_verdict(by[faster], by[slower])
+            verdict = faster_verdict(timings[faster, mode], timings[slower, mode])
             rows.append({"claim": f"{text}, {mode}", "status": verdict.status, "why": verdict.why})
     return pd.DataFrame(rows)
 
 
-def runtime_figure(timings: list[Timing]) -> Figure:
+def runtime_figure(timings: Times) -> Figure:
     """Published on the left, ours on the right, one panel for each mode: bars with one standard deviation."""
-    modes = list(dict.fromkeys(t.mode for t in timings))
+    modes = _modes(timings)
     figure, axes = plt.subplots(1, 1 + len(modes), figsize=(8.6, 2.3), sharey=True, layout="constrained")
     table = published.load(TABLE)
     _bars(axes[0], table.method, table.ms_per_frame, table.ms_sd, COLOURS["published"], f"published,\n{table.hardware[0]}")
     for axis, mode in zip(axes[1:], modes, strict=True):
-        part = [t for t in timings if t.mode == mode]
-        _bars(axis, [t.method for t in part], [t.mean for t in part], [t.sd for t in part], COLOURS["here"],
+        part = {method: t for (method, of), t in timings.items() if of == mode}
+        _bars(axis, part, [t.mean for t in part.values()], [t.sd for t in part.values()], COLOURS["here"],
               f"this machine,\n{mode}")
     axes[0].invert_yaxis()
     return figure
@@ -174,24 +130,27 @@ def _bars(axis: plt.Axes, names, values, sds, colour: str, title: str) -> None:
     axis.set_title(title, fontsize=9, loc="left", color=colour)
 
 
-def table_html(timings: list[Timing]) -> str:
+def table_html(timings: Times) -> str:
     """Published and measured times as a table, each published cell with its status, and the claims with their verdicts."""
     found = {c.row: c for c in cells(timings).itertuples()}
     rows = []
     for entry in published.load(TABLE).to_dict("records"):
         cell = found[entry["method"]]
         ours = [f"{t.mean:.3g} <small>(sd {t.sd:.2g}, n {t.runs}; {t.batch} × {t.frames} frames)</small>"
-                for t in timings if t.method == entry["method"]]
+                for (method, _), t in timings.items() if method == entry["method"]]
         printed = f"{entry['ms_per_frame']:.2f} <small>(sd {entry['ms_sd']:.2f}, n {entry['runs']})</small>"
         rows.append((html.escape(entry["method"]), printed, chip(cell.status, cell.why), *ours))
-    modes = dict.fromkeys(t.mode for t in timings)
     head = ("Network", f"Published, {html.escape(published.load(TABLE).hardware[0])}", "Status",
-            *(f"Here, {html.escape(mode)}" for mode in modes))
+            *(f"Here, {html.escape(mode)}" for mode in _modes(timings)))
     return html_table("Time per frame in ms, forward pass only. Published and ours are different devices, not to be subtracted",
                       head, rows)
 
 
-def claims_table(timings: list[Timing]) -> str:
+def _modes(timings: Times) -> list[str]:
+    return list(dict.fromkeys(mode for _, mode in timings))
+
+
+def claims_table(timings: Times) -> str:
     """:func:`claims` as an HTML table."""
     return claims_html(claims(timings))
 
@@ -212,14 +171,9 @@ def committed_html(root: Path) -> str:
     return "".join(parts)
 
 
-def provenance_html(timings: list[Timing]) -> str:
+def provenance_html(timings: Times) -> str:
     """The footer: device, load, runs, commit, date."""
-    items = {"Hardware": "; ".join(sorted({t.hardware for t in timings})), "Timed runs": f"{timings[0].runs} after 3 to warm up",
-             "Networks": "published width, random weights, float32, black clips of 112 px already on the device",
-             "Load average at the start": ", ".join(f"{t.load:g}" for t in timings),
-             "Commit": ", ".join(sorted({short(t.commit) for t in timings})), "Finished": max(t.finished for t in timings)}
-    body = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in items.items())
-    return f'<details class="echo-provenance"><summary>Where these numbers come from</summary><dl>{body}</dl></details>'
+    return items_html(footer(timings.values()))
 
 
 class RunTimeOptions(Options):

@@ -9,44 +9,48 @@ import pytest
 from echolib import published
 from echolib.evaluation.complexity import RunTime
 from echolib.ledger.workspace import find_root
+from echolib.pages import timing as shared
 from echolib.pages.notebooks import parameters_of
 from echolib.pages.scorecard import Cell
+from echolib.pages.timing import Timing
 from echolib.papers.simlvseg import runtime
 
 
-def timing(method: str, mean: float, runs: int = 5, mode: str = "one clip") -> runtime.Timing:
-    return runtime.Timing(method, mode, 32, 1, mean, 0.1, runs, "a processor", 0.0, "2026-01-01 00:00 UTC", "abc")
+def timing(name: str, mean: float, runs: int = 5) -> Timing:
+    return Timing(name, 32, 112, mean, 0.1, runs, "a processor", 0.0, "2026-01-01 00:00 UTC", "abc")
 
 
-@pytest.fixture
-def clock(monkeypatch):
-    """Networks timed, in order; no time is spent."""
-    log: list[tuple[str, int]] = []
-
-    def time_per_frame(model, frames, size, *, runs, batch, device):
-        log.append((model, batch))
-        return RunTime(float(len(log)), 0.1, runs, batch, "a processor")
-
-    monkeypatch.setattr(runtime, "time_per_frame", time_per_frame)
-    monkeypatch.setattr(runtime.models, "build", lambda name, **_: name)
-    return log
+def times(**modes: tuple[float, ...]) -> runtime.Times:
+    return {(method, mode.replace("_", " ")): timing(method, value) for mode, values in modes.items()
+            for method, value in zip(runtime.NETWORKS, values, strict=True)}
 
 
-def test_a_second_build_does_not_measure_again(clock, tmp_path, monkeypatch):
+def test_all_are_timed_side_by_side_and_not_again(tmp_path, monkeypatch):
+    asked: list[dict] = []
+
+    def in_turn(models, *, runs, device):
+        asked.append({name: shape for name, (_, shape) in models.items()})
+        return {name: RunTime(1.0, 0.1, runs, shape[0], "a processor") for name, (_, shape) in models.items()}
+
+    monkeypatch.setattr(shared, "times_in_turn", in_turn)
+    monkeypatch.setattr(shared.models, "build", lambda name, **_: name)
     workspace = SimpleNamespace(build=tmp_path / "build" / "smoke", root=find_root())
+    (tmp_path / "build").mkdir()
     first = runtime.measure(workspace, runs=3, frames_at_once=32)
-    assert clock == [("nnunet2d", 1), ("nnunet2d", 32),
-                     ("si_uniformer_s", 1), ("si_uniformer_s", 2), ("unet3d", 1)]  # one clip is 32 frames
-    assert runtime.measure(workspace, runs=3, frames_at_once=32) == first and len(clock) == 5
+    assert asked == [{"nnU-Net, one clip": (1, 1, 112), "nnU-Net, 32 frames at once": (32, 1, 112),
+                      "SimLVSeg-SI, one clip": (1, 16, 112), "SimLVSeg-SI, 32 frames at once": (2, 16, 112),
+                      "SimLVSeg-3D, one clip": (1, 32, 112), "SimLVSeg-3D, 32 frames at once": (1, 32, 112)}]
+    assert first["SimLVSeg-SI", "32 frames at once"].batch == 2
+    assert runtime.measure(workspace, runs=3, frames_at_once=32) == first and len(asked) == 1
     runtime.measure(workspace, runs=4, frames_at_once=32)
-    assert len(clock) == 10
-    monkeypatch.setattr(runtime, "hardware", lambda device: "another processor")
+    assert len(asked) == 2
+    monkeypatch.setattr(shared, "hardware", lambda device: "another processor")
     runtime.measure(workspace, runs=4, frames_at_once=32)
-    assert len(clock) == 15
+    assert len(asked) == 3
 
 
 def test_every_published_cell_has_a_status_and_both_devices_are_named():
-    table = runtime.cells([timing(m, 1.0) for m in runtime.NETWORKS])
+    table = runtime.cells(times(one_clip=(1, 1, 1)))
     assert list(table.columns) == list(Cell.__dataclass_fields__)
     assert list(table.row) == list(published.load(runtime.TABLE).method) and (table.status == "undecided").all()
     assert table.why.str.contains("RTX 6000").all() and table.why.str.contains("a processor").all()
@@ -60,8 +64,7 @@ def test_an_order_needs_runs_and_a_difference(faster, slower, runs, status):
 
 
 def test_published_and_measured_times_stand_in_panels_of_their_own():
-    timings = [timing(m, v, mode=mode) for mode in ("one clip", "32 frames at once")
-               for m, v in zip(runtime.NETWORKS, (3, 1, 2), strict=True)]
+    timings = times(one_clip=(3, 1, 2), at_once=(3, 1, 2))
     figure = runtime.runtime_figure(timings)
     assert [a.get_title(loc="left").split("\n")[0] for a in figure.axes] == ["published,", "this machine,", "this machine,"]
     assert len(runtime.claims(timings)) == 4 and set(runtime.claims(timings).status) == {"holds"}
