@@ -100,7 +100,7 @@ def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             chosen = experiment.options.changed.keys() - {"seeds"}
             left_out = "a reader's values leave out" if chosen else f"profile {profile.name!r} does not run"
-            verdict = Verdict("undecided", f"{left_out} {missing[0]}{more}")
+            verdict = Verdict("not run", f"{left_out} {missing[0]}{more}")
         else:
             for name in named:
                 if (name, claim.measure) not in known:

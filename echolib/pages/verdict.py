@@ -10,7 +10,7 @@ does not hold  the same rules with the order reversed; intervals that do not mee
 undecided      a claim that the runs at hand cannot settle; the reason is given, and how many seeds would settle it
 awaiting data  a number measured on a real data set, which cannot be compared without it
 as published   a row of somebody else's program that is not run here
-not run        a cell that this profile does not run; the reason is given
+not run        a cell, or a claim, of runs that this profile leaves out; the reason is given
 ============== =========================================================================================================
 
 A claim of several comparisons ("the best of sixteen") holds when each of them holds, and does not hold when one of them is

@@ -153,7 +153,7 @@ def test_results_that_are_no_dice_of_a_run_come_from_the_entry_s_own_measure():
 
 def test_claims_of_a_grid_need_the_whole_of_it():
     smoke = scorecard.claims(FIGURE7, StandIn("smoke"))
-    assert set(smoke.status) == {"undecided"} and smoke.why.str.contains("profile 'smoke' does not run .* and 1?\\d more").all()
+    assert set(smoke.status) == {"not run"} and smoke.why.str.contains("profile 'smoke' does not run .* and 1?\\d more").all()
     desk = scorecard.claims(FIGURE8, StandIn("desk")).set_index("claim")
     assert desk.status["Pre-training with 60 % masked frames helps"] == "holds"
     assert desk.status["60 % is the best ratio"] == "holds" and "all 9 comparisons hold" in desk.why["60 % is the best ratio"]

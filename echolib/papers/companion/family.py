@@ -187,7 +187,7 @@ def judge(family: Family, profile: Profile) -> pd.DataFrame:
         for where in PLACES:
             if not {better, worse} <= set(family.names):
                 lacking = next(name for name in (better, worse) if name not in family.names)
-                verdict = Verdict("undecided", f"profile {profile.name!r} does not run {lacking}")
+                verdict = Verdict("not run", f"profile {profile.name!r} does not run {lacking}")
             else:
                 sides = [_scores(family, name, where) for name in (better, worse)]
                 verdict = order_verdict(*sides, quotable=profile.quotable, alpha=alpha)

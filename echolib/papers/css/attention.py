@@ -126,7 +126,7 @@ def _judge(ledger: Ledger, experiment: Experiment, claims: list[tuple[str, str, 
     for text, better, worse in claims:
         missing = [name for name in (better, worse) if name not in specs]
         if missing:
-            verdict = Verdict("undecided", left_out(profile, missing[0]))
+            verdict = Verdict("not run", left_out(profile, missing[0]))
         else:
             for name in (better, worse):
                 known.setdefault(name, [e.frames for e in ledger.evaluate(specs[name])])

@@ -204,7 +204,7 @@ def judge(ledger: Ledger, options: Options) -> pd.DataFrame:
     """The one claim of the audit."""
     profile = ledger.workspace.profile
     if profile.css is None:
-        return pd.DataFrame([{"claim": NARROWER, "status": "undecided", "why": left_out(profile, STUDENT)}])
+        return pd.DataFrame([{"claim": NARROWER, "status": "not run", "why": left_out(profile, STUDENT)}])
     return narrower(five_runs(ledger.evaluate(clips(profile)), profile.bootstrap), profile)
 
 

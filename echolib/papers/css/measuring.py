@@ -143,7 +143,7 @@ def judged(orders: Iterable[Order], ledger: Ledger, runs: Runs,
         named = (order.better, *order.worse)
         missing = [name for name in named if name not in source]
         if missing:
-            verdict = Verdict("undecided", left_out(profile, missing[0]))
+            verdict = Verdict("not run", left_out(profile, missing[0]))
         else:
             for name in named:
                 if (name, order.of) not in known:

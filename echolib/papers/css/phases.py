@@ -101,7 +101,7 @@ def judge(ledger: Ledger, options: Options) -> pd.DataFrame:
     for text, better, worse, margin in claims:
         missing = [name for name in (better, worse) if name not in specs]
         if missing:
-            verdict = Verdict("undecided", left_out(profile, missing[0]) if profile.css is None or data_of(profile).phantom
+            verdict = Verdict("not run", left_out(profile, missing[0]) if profile.css is None or data_of(profile).phantom
                               else "the true phase of a real heart is not known")
         else:
             for name in (better, worse):

@@ -262,7 +262,7 @@ def claims(results: Results, profile: Profile, missing: str = "") -> pd.DataFram
             verdict = order_verdict(results.tables(better, phase=phase), results.tables(worse, phase=phase),
                                     quotable=profile.quotable)
         else:
-            verdict = Verdict("undecided", missing)
+            verdict = Verdict("not run", missing)
         rows.append({"claim": text, "status": verdict.status, "why": verdict.why})
         if phase == "overall":
             apart = apart_verdict(estimates(results), profile) if results.evaluations else verdict

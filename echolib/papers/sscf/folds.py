@@ -110,7 +110,7 @@ def judged(ledger: Ledger, claims: Iterable[Claim], specs: dict[str, list[Traced
         named = list(dict.fromkeys(name for pair in claim.pairs for name in pair))
         missing = [name for name in named if name not in tables]
         if missing:
-            verdict = Verdict("undecided", f"profile {profile.name!r} does not run {missing[0]}")
+            verdict = Verdict("not run", f"profile {profile.name!r} does not run {missing[0]}")
         else:
             verdict = claim_verdict(claim, {name: [_scores(claim, seed) for seed in tables[name]] for name in named},
                                     profile.quotable)

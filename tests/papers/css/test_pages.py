@@ -81,10 +81,11 @@ def test_every_published_cell_has_a_status(name):
 @pytest.mark.parametrize("name", list(PROFILES))
 def test_claims_have_a_verdict_and_profiles_that_prove_the_path_decide_none(name):
     found = overview.all_claims(BOOK, PAPER, Chain(name))
-    assert set(found.status) <= {"holds", "does not hold", "undecided"} and set(found.experiment) == CLAIMING
+    assert set(found.status) <= {"holds", "does not hold", "undecided", "not run"} and set(found.experiment) == CLAIMING
+    assert (found.status == "not run").eq(found.why.str.contains("leave out|is not known")).all()
     assert found.why.str.len().gt(0).all() and not found.duplicated(["experiment", "claim"]).any()
     if name == "smoke":
-        assert set(found.status) == {"undecided"}
+        assert set(found.status) == {"undecided", "not run"}
 
 
 def test_a_profile_that_runs_none_says_so():
@@ -92,7 +93,7 @@ def test_a_profile_that_runs_none_says_so():
     found, claims = overview.all_cells(BOOK, PAPER, ledger), overview.all_claims(BOOK, PAPER, ledger)
     ours = found[found.published.notna() & ~found.row.str.contains("|".join(NOT_RUN))]
     assert set(ours.status) == {"not run"} and (ours.why == "profile 'phantom' runs no CSS").all() and len(found) > 200
-    assert set(claims.status) == {"undecided"} and (claims.why == "profile 'phantom' runs no CSS").all()
+    assert set(claims.status) == {"not run"} and (claims.why == "profile 'phantom' runs no CSS").all()
     for entry in BOOK.pages[PAPER]:
         needs = entry.needs(ledger.workspace.profile)
         assert needs.runs == needs.evaluations == needs.logs == ()
@@ -204,7 +205,7 @@ def test_the_claims_of_figure_7_allow_the_margin_of_the_text_and_no_more():
     assert found["A temperature of 10 is the most suitable"] == "undecided"
     names = Chain("phantom").workspace.profile.css.model_copy(update={"temperatures": (), "lengths": ()})
     bare = scorecard.claims(parameters.FIGURE7, Chain("phantom", css=names)).set_index("claim")
-    assert bare.status["A temperature of 10 is the most suitable"] == "undecided"
+    assert bare.status["A temperature of 10 is the most suitable"] == "not run"
     assert "leave out tau = 1" in bare.why["A temperature of 10 is the most suitable"], "a value of the paper's grid"
 
 
@@ -219,7 +220,7 @@ def test_another_hospital_s_claims_are_those_of_all_qualities_together():
     for quality, rows in (("Good", slice(0, 12)), ("Medium", slice(12, 18)), ("Poor", slice(18, 20)), ("Overall", slice(0, 20))):
         assert cells.ours[f"{quality}, CSS", "mae 1/8"] == pytest.approx(np.mean([e[rows].mean() for e in errors]))
     assert {spec.data for spec in specs} == {external_of(profile)} and external_of(profile).views == ("4CH",)
-    assert claims_of(external.TABLE9, Chain(camus=None)).eq("undecided").all()
+    assert claims_of(external.TABLE9, Chain(camus=None)).eq("not run").all()
 
 
 def test_attention_s_claims_and_where_the_published_half_of_the_labels_is_not_run():
@@ -231,7 +232,7 @@ def test_attention_s_claims_and_where_the_published_half_of_the_labels_is_not_ru
     assert set(attention.elsewhere(few.workspace.profile, attention.AttentionOptions())) == {at(SUPERVISED, "1"), at(OURS, "1/8")}
     cells = attention.away_cells(few, attention.AttentionOptions())
     assert set(cells.status[cells.row == OURS]) == {"not run"}, "an eighth of the labels is no answer to a cell of one half"
-    assert set(claims_of(attention.TABLE10, few)) == {"undecided"}
+    assert set(claims_of(attention.TABLE10, few)) == {"not run"}
 
 
 def test_matched_phases_are_judged_in_both_rhythms_and_not_on_real_data():
@@ -246,7 +247,7 @@ def test_matched_phases_are_judged_in_both_rhythms_and_not_on_real_data():
     assert phases.evaluations(real.workspace.profile, phases.PhaseOptions()) == {} == phases.pixels(real.workspace.profile,
                                                                                                     phases.PhaseOptions())
     told = scorecard.claims(phases.PHASES, real)
-    assert set(told.status) == {"undecided"} and (told.why == "the true phase of a real heart is not known").all()
+    assert set(told.status) == {"not run"} and (told.why == "the true phase of a real heart is not known").all()
     with pytest.raises(ConfigError, match="whose true phases nobody knows"):
         phases.drawable(real, phases.PhaseOptions(temperature=2.0))
     phases.drawable(real, phases.PhaseOptions(seeds=(4,)))

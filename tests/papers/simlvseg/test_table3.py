@@ -113,7 +113,7 @@ def test_a_profile_without_camus_says_so():
     ledger = Ledger(Workspace(root=ROOT, profile=profile, build=ROOT / "build" / "none"))
     table, claimed = table3.measured_cells(ledger, Table3Options()), table3.judged_claims(ledger, Table3Options())
     assert set(table.status) == {"not run"} and table.why.str.contains("'smoke' has no CAMUS cohort").all()
-    assert set(claimed.status) == {"undecided"} and len(claimed) == 5 and claimed.why.equals(table.why[:5])
+    assert set(claimed.status) == {"not run"} and len(claimed) == 5 and claimed.why.equals(table.why[:5])
     assert table3.runs_of(profile, Table3Options()) == [] and TABLE3.runs(profile) == {}
     assert TABLE3.needs(profile).evaluations == ()
 
