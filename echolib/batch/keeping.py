@@ -59,7 +59,7 @@ def keep(workspace: Workspace, *, any_code: bool = False, say: Callable[[str], N
     if not profile.quotable:
         raise ConfigError(f"profile {profile.name!r} is not quotable: it {profile.purpose.split(';')[0]}, and its numbers are "
                           "never results, so they are not kept; expected a profile with `quotable: true`")
-    ledger = Ledger(workspace, say=lambda text: None, progress=False, computes=False, anew=True)
+    ledger = Ledger(workspace, say=lambda text: None, progress=False, computes=False, anew=False)
     keeper, done = Keeper.of(ledger), Kept()
     older = {data: folder for data in cohorts(profile, keeper.parts) if data.phantom is not None
              and ledger.known(data) is None and (folder := workspace.older_cohort(data)) is not None}

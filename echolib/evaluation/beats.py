@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def exact_beats(volumes: np.ndarray, phase: np.ndarray) -> list[BeatVolumes]:
     if len(phase) and phase[0] < 0.03:
         starts.insert(0, 0)
     found = []
-    for start, end in zip(starts, [*starts[1:], len(volumes)], strict=True):
+    for start, end in pairwise([*starts, len(volumes)]):
         first = max(0, start - 2)  # the frame of the largest volume may be the last before the phase falls back
         ed = first + int(np.argmax(volumes[first:start + 3]))
         es = ed + int(np.argmin(volumes[ed:end]))

@@ -81,3 +81,18 @@ def test_a_profile_that_may_not_be_quoted_keeps_nothing_and_uses_nothing(whole, 
         keep(quiet)
     shutil.rmtree(whole.build)
     assert ledger_of(quiet).runs.find(specs(whole)[0]).why == "not run yet"
+
+
+def test_an_evaluation_of_a_network_that_was_kept_elsewhere_is_kept(whole):
+    one, network = specs(whole)[0], papers.BOOK.needs("one", whole.profile).evaluations[1]
+    kept = results(whole, "evaluations") / f"{network.key}.json"
+    before = kept.read_bytes()
+    shutil.rmtree(ledger_of(whole).runs.folder(one))  # only results/ has the network, as on a machine that did not train it
+    for path in kept.parent.glob(f"{network.key}.*"):
+        path.unlink()
+    done = keep(whole, say=lambda text: None)
+    assert kept.read_bytes() == before and [w for w in done.written if network.key in w]
+    sums = results(whole) / f"{one.key}.sha256"
+    sums.write_text("".join("0" * 64 + line[64:] if "weights" in line else line for line in sums.open()))
+    done = keep(whole, say=lambda text: None)
+    assert [s for s in done.skipped if network.key in s], "of another network"

@@ -31,6 +31,7 @@ def test_a_contraction_that_the_clip_cuts_off_is_no_beat():
     volumes, phase = curve([40, 60])
     assert len(exact_beats(volumes[:58], phase[:58])) == 1, "still emptying at the end"
     assert len(exact_beats(volumes[10:], phase[10:])) == 1, "end-diastole lies before the start"
+    assert exact_beats(volumes[10:40], phase[10:40]) == [], "a part of a beat without its end-diastole"
     with pytest.raises(DataError, match="volume and phase"):
         exact_beats(volumes, phase[:-1])
 
