@@ -38,7 +38,10 @@ class Provenance(BaseModel):
 
 
 def git_state(root: Path) -> tuple[str, bool]:
-    """(commit, are there uncommitted changes); the commit is ``not a git checkout`` outside one."""
+    """(commit, are there uncommitted changes); the commit is ``not a git checkout`` outside one.
+
+    Records that ``echolib keep`` has just written to ``results/`` are no change of what computes.
+    """
     def git(*words: str) -> str | None:
         try:
             done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=30, check=False)
@@ -49,7 +52,7 @@ def git_state(root: Path) -> tuple[str, bool]:
     commit = git("rev-parse", "HEAD")
     if commit is None:
         return "not a git checkout", False
-    return commit, bool(git("status", "--porcelain", "--untracked-files=no"))
+    return commit, bool(git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results"))
 
 
 def short(commit: str) -> str:
