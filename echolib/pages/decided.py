@@ -22,9 +22,6 @@ from echolib.pages.catalogue import Catalogue
 from echolib.pages.html import html_table
 from echolib.words import counted
 
-#: Statuses of a claim that count as decided.
-DECIDED = ("holds", "does not hold")
-
 
 class Page(Strict):
     """One page, or one table or figure on it.
@@ -36,7 +33,7 @@ class Page(Strict):
         sd_median, sd_largest: over those groups, of the standard deviation of the test split's mean Dice between seeds, in Dice
             points; None without such a group.
         sd_group: the group with the largest.
-        holds, fails, undecided: claims.
+        holds, fails, undecided, same: claims; ``same`` those that make no difference.
     """
 
     entry: str
@@ -49,6 +46,7 @@ class Page(Strict):
     holds: int = Field(ge=0)
     fails: int = Field(ge=0)
     undecided: int = Field(ge=0)
+    same: int = Field(0, ge=0)
 
 
 class Decided(Strict):
@@ -69,8 +67,8 @@ class Decided(Strict):
     @property
     def share(self) -> float:
         """Share of the claims that are decided; NaN without claims."""
-        settled, all_of = (sum(f(p) for p in self.pages) for f in (lambda p: p.holds + p.fails,
-                                                                  lambda p: p.holds + p.fails + p.undecided))
+        settled, all_of = (sum(f(p) for p in self.pages) for f in (lambda p: p.holds + p.fails + p.same,
+                                                                  lambda p: p.holds + p.fails + p.same + p.undecided))
         return settled / all_of if all_of else np.nan
 
 
@@ -97,7 +95,8 @@ def decided(book: Catalogue, ledger: Ledger, claimed: pd.DataFrame, *, what: str
             entry=entry.id, title=f"{paper.title.partition(':')[0]}, {entry.number}: {entry.title}", seeds=len(profile.seeds),
             groups=len(spread), sd_median=round(float(np.median(list(spread.values()))), 2) if spread else None,
             sd_largest=round(spread[largest], 2) if spread else None, sd_group=largest, holds=int(counts.get("holds", 0)),
-            fails=int(counts.get("does not hold", 0)), undecided=int(counts.get("undecided", 0))))
+            fails=int(counts.get("does not hold", 0)), undecided=int(counts.get("undecided", 0)),
+            same=int(counts.get("no difference", 0))))
     return Decided(profile=profile.name, commit=commit, what=what, pages=tuple(pages))
 
 
@@ -137,13 +136,14 @@ def decided_html(now: Decided, before: Decided | None = None) -> str:
     for page in now.pages:
         old = was.get(page.entry)
         rows.append((html.escape(page.title), *(_side(old) if before else ()), *_side(page)))
-    halves = ("Seed SD, median", "largest", "hold", "do not", "open")
+    halves = ("Seed SD, median", "largest", "hold", "do not", "same", "open")
     head = ("Page", *([f"{h}, before" for h in halves] if before else []), *([f"{h}, now" for h in halves] if before else halves))
     totals = _total(now)
-    lead = f"<p>Of {totals[0] + totals[1] + totals[2]} claims {totals[0]} hold, {totals[1]} do not, and {totals[2]} are undecided"
+    lead = (f"<p>Of {sum(totals)} claims {totals[0]} hold, {totals[1]} do not, {totals[2]} make no difference, and {totals[3]} "
+            "are undecided")
     if before:
         old = _total(before)
-        lead += f"; before, of {sum(old)}: {old[0]}, {old[1]} and {old[2]}"
+        lead += f"; before, of {sum(old)}: {old[0]}, {old[1]}, {old[2]} and {old[3]}"
     lead += ". SD: of the mean Dice of the test split between seeds, in points, over the groups of runs of a page.</p>"
     about = f"<p>Now: {html.escape(now.what)}." + (
         f" Before (commit {html.escape(before.commit[:10])}): {html.escape(before.what)}." if before else "") + "</p>"
@@ -152,10 +152,10 @@ def decided_html(now: Decided, before: Decided | None = None) -> str:
 
 def _side(page: Page | None) -> tuple[str, ...]:
     if page is None:
-        return ("–",) * 5
+        return ("–",) * 6
     sd = ("–", "–") if page.sd_median is None else (f"{page.sd_median:.2f}", f"{page.sd_largest:.2f}")
-    return (*sd, str(page.holds), str(page.fails), str(page.undecided))
+    return (*sd, str(page.holds), str(page.fails), str(page.same), str(page.undecided))
 
 
-def _total(found: Decided) -> tuple[int, int, int]:
-    return tuple(sum(getattr(p, name) for p in found.pages) for name in ("holds", "fails", "undecided"))
+def _total(found: Decided) -> tuple[int, ...]:
+    return tuple(sum(getattr(p, name) for p in found.pages) for name in ("holds", "fails", "same", "undecided"))

@@ -14,7 +14,8 @@ from echolib.pages.verdict import MIN_SEEDS, Verdict, order_verdict
 from echolib.plots import COLOURS
 
 #: Status of "the switched run scores above the paper's" -> the verdict in words, where the profile may decide at all.
-WORDS = {"holds": "raises", "does not hold": "lowers", "undecided": "no difference found"}
+WORDS = {"holds": "raises", "does not hold": "lowers", "no difference": "no difference",
+         "undecided": "no difference found"}
 
 
 def differences(scores: Mapping[str, list[pd.DataFrame]], base: str, resamples: int) -> pd.DataFrame:
@@ -38,8 +39,9 @@ def differences(scores: Mapping[str, list[pd.DataFrame]], base: str, resamples: 
 
 
 def effect_verdict(switched: list[pd.DataFrame], paper: list[pd.DataFrame], *, quotable: bool) -> Verdict:
-    """``raises``, ``lowers`` or ``no difference found`` by the rule of :func:`verdict.order_verdict`; ``undecided`` where the
-    profile has too few seeds to say, or may not be quoted. The sentence says how many seeds would decide."""
+    """``raises``, ``lowers``, ``no difference`` or ``no difference found`` by the rule of :func:`verdict.order_verdict`;
+    ``undecided`` where the profile has too few seeds to say, or may not be quoted. The sentence says how many seeds would
+    decide."""
     found = order_verdict(switched, paper, quotable=quotable)
     may = quotable and len(paper) >= MIN_SEEDS
     return Verdict(WORDS[found.status] if may else found.status, found.why)

@@ -11,9 +11,9 @@ from echolib.pages.catalogue import Catalogue, Paper
 from echolib.pages.experiment import Experiment
 
 #: Verdict on a claim -> the answer to the question that it stands for.
-ANSWERS = {"holds": "Yes", "does not hold": "No", "undecided": "Open", "not run": "Not asked"}
+ANSWERS = {"holds": "Yes", "does not hold": "No", "no difference": "No difference", "undecided": "Open", "not run": "Not asked"}
 #: Verdict on a claim -> the sign in its square, so that nothing rests on colour alone.
-SIGNS = {"holds": "✓", "does not hold": "✗", "undecided": "?", "not run": "–"}
+SIGNS = {"holds": "✓", "does not hold": "✗", "no difference": "=", "undecided": "?", "not run": "–"}
 
 
 def findings_html(book: Catalogue, claimed: pd.DataFrame) -> str:
@@ -44,6 +44,8 @@ def glance_html(book: Catalogue, claimed: pd.DataFrame) -> str:
     counts = claimed.status.value_counts()
     told = ", ".join(f"{counts.get(status, 0)} {words}" for status, words in (
         ("holds", "hold here"), ("does not hold", "do not"), ("undecided", "are undecided")))
+    if same := counts.get("no difference", 0):
+        told = f"{told}, {same} make no difference"
     if left_out := counts.get("not run", 0):
         told += f", {left_out} this profile does not ask"
     key = " ".join(f"{_square(status)} {status}" for status in SIGNS if counts.get(status, 0))

@@ -7,6 +7,8 @@ holds          a claim about an order: at least 3 seeds, every seed agrees, pair
                seeds on a t-test over the seeds (p < 0.05) stands for "every seed agrees", so that more seeds can decide more.
                A number measured on the same data set: the published value or interval meets our 95 % interval
 does not hold  the same rules with the order reversed; intervals that do not meet
+no difference  a claim about an order: at least 3 seeds, and a difference of 1 Dice point is excluded either way, by two one-sided
+               t-tests (p < 0.05 each) over the seeds and likewise over the patients
 undecided      a claim that the runs at hand cannot settle; the reason is given, and how many seeds would settle it
 awaiting data  a number measured on a real data set, which cannot be compared without it
 as published   a row of somebody else's program that is not run here
@@ -28,8 +30,8 @@ from scipy import stats
 
 from echolib.evaluation.bootstrap import paired_test
 
-Status = Literal["exact", "differs", "holds", "does not hold", "undecided", "awaiting data", "as published",
-                 "not run"]
+Status = Literal["exact", "differs", "holds", "does not hold", "no difference", "undecided", "awaiting data",
+                 "as published", "not run"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 #: Fewest seeds on which a claim about an order may be decided.
@@ -50,14 +52,18 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Scale:
-    """What the tables of scores that are compared hold: the column, the factor to the shown unit, and that unit."""
+    """What the tables of scores that are compared hold: the column, the factor to the shown unit, that unit, and in it the
+    difference below which neither side is better; None where no such bound is set."""
 
     column: str = "dice"
     factor: float = 100.0
     unit: str = "Dice points"
+    small: float | None = None
 
 
-DICE = Scale()
+#: Two cardiologists' outlines of one frame agree to a Dice of about 0.9 (CAMUS, Leclerc et al. 2019), so a difference below one
+#: point is of no use to anybody.
+DICE = Scale(small=1.0)
 
 
 def count_verdict(published: float, ours: float, decimals: int) -> Verdict:
@@ -105,7 +111,8 @@ def order_verdict(better: list[pd.DataFrame], worse: list[pd.DataFrame], *, quot
 
     Returns:
         holds / does not hold when the profile may be quoted, there are at least ``MIN_SEEDS`` seeds, the seeds agree and
-        the paired Wilcoxon test over patients (scores averaged over seeds) gives p < alpha; else undecided.
+        the paired Wilcoxon test over patients (scores averaged over seeds) gives p < alpha; else, without a margin, no
+        difference where one as large as ``scale.small`` is excluded; else undecided.
     """
     column = scale.column
     gaps = scale.factor * np.array([b[column].mean() - w[column].mean() for b, w in zip(better, worse, strict=True)])
@@ -115,13 +122,20 @@ def order_verdict(better: list[pd.DataFrame], worse: list[pd.DataFrame], *, quot
         seen += f", allowed {-margin:+.2f}"
     if not quotable or len(gaps) < MIN_SEEDS:
         return Verdict("undecided", f"{seen}; {_too_few(len(gaps), quotable)}")
-    lifted = _seed_mean(better, scale).assign(**{column: lambda t: t[column] + margin / scale.factor})
-    p = paired_test(lifted, _seed_mean(worse, scale), column).p_value
+    sides = _seed_mean(better, scale), _seed_mean(worse, scale)
+    lifted = sides[0].assign(**{column: lambda t: t[column] + margin / scale.factor})
+    p = paired_test(lifted, sides[1], column).p_value
     told = f"paired Wilcoxon over patients p = {p:.2g}"
     sign = _agreed(shifted, alpha)
     if p < alpha and sign:
         how = "all of one sign" if len(gaps) < TEST_SEEDS else "t-test over seeds significant"
         return Verdict("holds" if sign > 0 else "does not hold", f"{seen}, {how}; {told}")
+    if not margin and scale.small is not None:
+        over = {"seeds": _interval(gaps, alpha), "patients": _interval(_patient_gaps(*sides, scale), alpha)}
+        if all(-scale.small < low and high < scale.small for low, high in over.values()):
+            words = " and ".join(f"{low:+.2f} to {high:+.2f} over {what}" for what, (low, high) in over.items())
+            return Verdict("no difference", f"{seen}; {100 * (1 - 2 * alpha):.3g} % intervals {words}, so it is less than "
+                                            f"{scale.small:g} {scale.unit.removesuffix('s')}")
     return Verdict("undecided", f"{seen}; {told}; {seeds_to_decide(shifted)}")
 
 
@@ -177,6 +191,20 @@ def needed_seeds(mean: float, sd: float, power: float = 0.8, alpha: float = 0.05
     found = stats.nct.sf(stats.t.isf(alpha / 2, n - 1), n - 1, abs(mean) / sd * np.sqrt(n))
     enough = np.flatnonzero(np.nan_to_num(found, nan=1.0) >= power)  # so far out that scipy gives NaN: certain
     return int(n[enough[0]]) if len(enough) else None
+
+
+def _interval(values: np.ndarray, alpha: float) -> tuple[float, float]:
+    """t-interval of the mean, of level 1 - 2 alpha: what it leaves out, a one-sided test at alpha excludes. NaN, which lies
+    within nothing, for a single value."""
+    if len(values) < 2:
+        return np.nan, np.nan
+    half = float(stats.t.isf(alpha, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    return float(np.mean(values)) - half, float(np.mean(values)) + half
+
+
+def _patient_gaps(better: pd.DataFrame, worse: pd.DataFrame, scale: Scale) -> np.ndarray:
+    both = better.merge(worse, on=["study", "patient", "frame", "phase"], suffixes=("", "_worse"))
+    return scale.factor * (both[scale.column] - both[f"{scale.column}_worse"]).groupby(both.patient).mean().dropna().to_numpy()
 
 
 def _agreed(gaps: np.ndarray, alpha: float) -> int:

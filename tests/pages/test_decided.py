@@ -57,10 +57,10 @@ def test_spreads_and_claims(found):
 def test_it_stands_beside_the_table_from_before(found):
     old = found.model_copy(update={"commit": "0123456789abcdef", "what": "less", "pages": found.pages[:1]})
     text = decided_html(found, old)
-    assert "Of 4 claims 2 hold, 1 do not, and 1 are undecided; before, of 3: 1, 1 and 1" in text
+    assert "Of 4 claims 2 hold, 1 do not, 0 make no difference, and 1 are undecided; before, of 3: 1, 1, 0 and 1" in text
     assert "much &lt;more&gt;" in text and "0123456789 " not in text and "(commit 0123456789): less" in text
     rows = text.split("<tr>")[2:]
-    assert len(rows) == 2 and rows[0].count("3.50") == 2 and rows[1].count("–") == 5 + 2
+    assert len(rows) == 2 and rows[0].count("3.50") == 2 and rows[1].count("–") == 6 + 2
     assert "before" not in decided_html(found)
 
 

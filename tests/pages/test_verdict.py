@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from echolib.pages.verdict import all_verdict, count_verdict, needed_seeds, order_verdict, seeds_to_decide, value_verdict
+from echolib.pages.verdict import Scale, all_verdict, count_verdict, needed_seeds, order_verdict, seeds_to_decide, value_verdict
 
 
 def table(mean: float, seed: int, studies: int = 40) -> pd.DataFrame:
@@ -31,7 +31,7 @@ def test_a_count_is_exact_at_the_printed_precision(published, ours, decimals, st
 
 @pytest.mark.parametrize(("gap", "seeds", "quotable", "status"), [
     (0.02, 3, True, "holds"), (-0.02, 3, True, "does not hold"), (0.02, 2, True, "undecided"), (0.02, 3, False, "undecided"),
-    (0.0, 3, True, "undecided"), (0.02, 6, True, "holds"), (-0.02, 6, True, "does not hold")])
+    (0.0, 3, True, "no difference"), (0.0, 3, False, "undecided"), (0.02, 6, True, "holds"), (-0.02, 6, True, "does not hold")])
 def test_an_order_needs_seeds_sign_and_a_test(gap, seeds, quotable, status):
     better = [table(0.80 + gap, 10 + s) for s in range(seeds)]
     worse = [table(0.80, 20 + s) for s in range(seeds)]
@@ -50,6 +50,18 @@ def test_from_six_seeds_on_one_that_disagrees_can_be_outvoted():
     worse = group(*[0.80] * 6, first=10)
     assert order_verdict(group(0.84, 0.84, 0.84, 0.85, 0.84, 0.795), worse, quotable=True).status == "holds"
     assert order_verdict(group(0.99, 0.81, 0.70, 0.85, 0.84, 0.795), worse, quotable=True).status == "undecided"
+
+
+def test_no_difference_needs_seeds_and_patients_that_both_exclude_a_point():
+    level, other = group(0.80, 0.80, 0.80, first=20), group(0.80, 0.80, 0.80, first=10)
+    same = order_verdict(other, level, quotable=True)
+    assert same.status == "no difference" and "90 % intervals" in same.why and same.why.endswith("less than 1 Dice point")
+    assert order_verdict(group(0.78, 0.80, 0.82, first=10), level, quotable=True).status == "undecided", "the seeds do not exclude it"
+    few = [t[t.study.isin(("s0", "s1", "s2"))] for t in other]
+    assert order_verdict(few, [t[t.study.isin(("s0", "s1", "s2"))] for t in level], quotable=True).status == "undecided"
+    assert order_verdict(other, level, quotable=True, alpha=1e-4).status == "undecided"
+    bare = Scale("dice", 100.0, "dB")
+    assert order_verdict(other, level, quotable=True, scale=bare).status == "undecided", "no bound is set"
 
 
 def test_a_margin_lets_a_small_loss_pass():

@@ -147,7 +147,8 @@ def effects(ledger: Ledger) -> pd.DataFrame:
 
 def _effect(one: Switch, of: str, sides: list[list[pd.DataFrame]], scale: Scale, profile: Profile, factor: float) -> dict:
     found = order_verdict(*sides, quotable=profile.quotable, scale=scale)
-    words = {"holds": "better", "does not hold": "worse", "undecided": "no difference found"}
+    words = {"holds": "better", "does not hold": "worse", "no difference": "no difference",
+             "undecided": "no difference found"}
     decided = profile.quotable and len(profile.seeds) >= MIN_SEEDS
     means = [factor * float(np.mean([t[scale.column].mean() for t in side])) for side in sides]
     return {"switch": one.text, "row": one.row, "of": of, "base": means[1], "switched": means[0],

@@ -130,7 +130,7 @@ def test_every_comparison_stands_in_the_table_with_its_network_and_options():
     found = audit_effects.effects(fake_ledger(profile, shift))
     assert list(found.index) == list(comparisons(PAPER)) and found.network["7: ratio counts frames kept"] == "SI UniFormer-S"
     assert found.value.round(6).tolist() == [2.0, 0.0, 0.0, -1.0, 0.0, 0.0]
-    none = "no difference found"
+    none = "no difference"
     assert found.status.tolist() == ["raises", none, none, "lowers", none, none]
     assert found.switched["3: one Dice over the batch"] == "stage 2, loss: dice_frame → dice_batch"
     text = audit_effects.effects_html(found)
