@@ -56,7 +56,8 @@ def test_no_difference_needs_seeds_and_patients_that_both_exclude_a_point():
     level, other = group(0.80, 0.80, 0.80, first=20), group(0.80, 0.80, 0.80, first=10)
     same = order_verdict(other, level, quotable=True)
     assert same.status == "no difference" and "90 % intervals" in same.why and same.why.endswith("less than 1 Dice point")
-    assert order_verdict(group(0.78, 0.80, 0.82, first=10), level, quotable=True).status == "undecided", "the seeds do not exclude it"
+    apart = group(0.78, 0.80, 0.82, first=10)
+    assert order_verdict(apart, level, quotable=True).status == "undecided", "the seeds do not exclude it"
     few = [t[t.study.isin(("s0", "s1", "s2"))] for t in other]
     assert order_verdict(few, [t[t.study.isin(("s0", "s1", "s2"))] for t in level], quotable=True).status == "undecided"
     assert order_verdict(other, level, quotable=True, alpha=1e-4).status == "undecided"
