@@ -99,13 +99,9 @@ def time_per_frame(model: nn.Module, frames: int, size: int, *, runs: int, batch
     with _evaluating(model):
         clip = _clip(model, batch, frames, size, channels)
         for run in range(-WARM_UP, runs):
-            _finish(device)
-            start = time.perf_counter()
-            with SingleClip():  # as inference runs it
-                model(clip)
-            _finish(device)  # a GPU call returns before the work is done
+            took = _ms_per_frame(model, clip, device)
             if run >= 0:
-                milliseconds.append(1000 * (time.perf_counter() - start) / (batch * frames))
+                milliseconds.append(took)
     sd = statistics.stdev(milliseconds) if runs > 1 else 0.0
     return RunTime(statistics.fmean(milliseconds), sd, runs, batch, hardware(device))
 
@@ -132,13 +128,9 @@ def times_in_turn(models: Mapping[str, tuple[nn.Module, tuple[int, int, int]]], 
             model.to(device)
             with _evaluating(model):
                 clip = _clip(model, batch, frames, size, channels)
-                _finish(device)
-                start = time.perf_counter()
-                with SingleClip():
-                    model(clip)
-                _finish(device)
+                took = _ms_per_frame(model, clip, device)
                 if run >= 0:
-                    milliseconds[name].append(1000 * (time.perf_counter() - start) / (batch * frames))
+                    milliseconds[name].append(took)
     return {name: RunTime(statistics.fmean(each), statistics.stdev(each) if runs > 1 else 0.0, runs, models[name][1][0],
                           hardware(device)) for name, each in milliseconds.items()}
 
@@ -161,6 +153,16 @@ def _attention_flops(inputs: list, _outputs: list) -> int:
 
 def _clip(model: nn.Module, batch: int, frames: int, size: int, channels: int) -> torch.Tensor:
     return torch.zeros(batch, channels, frames, size, size, device=next(model.parameters()).device)
+
+
+def _ms_per_frame(model: nn.Module, clip: torch.Tensor, device: torch.device) -> float:
+    """Time of one call."""
+    _finish(device)
+    start = time.perf_counter()
+    with SingleClip():  # as inference runs it
+        model(clip)
+    _finish(device)  # a GPU call returns before the work is done
+    return 1000 * (time.perf_counter() - start) / (clip.shape[0] * clip.shape[2])
 
 
 def _finish(device: torch.device) -> None:

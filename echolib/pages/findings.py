@@ -45,7 +45,7 @@ def glance_html(book: Catalogue, claimed: pd.DataFrame) -> str:
     told = ", ".join(f"{counts.get(status, 0)} {words}" for status, words in (
         ("holds", "hold here"), ("does not hold", "do not"), ("undecided", "are undecided")))
     if same := counts.get("no difference", 0):
-        told = f"{told}, {same} make no difference"
+        told += f", {same} make no difference"
     if left_out := counts.get("not run", 0):
         told += f", {left_out} this profile does not ask"
     key = " ".join(f"{_square(status)} {status}" for status in SIGNS if counts.get(status, 0))

@@ -61,8 +61,7 @@ class Scale:
     small: float | None = None
 
 
-#: Two cardiologists' outlines of one frame agree to a Dice of about 0.9 (CAMUS, Leclerc et al. 2019), so a difference below one
-#: point is of no use to anybody.
+#: One point is a convention of this book, not a measurement.
 DICE = Scale(small=1.0)
 
 
