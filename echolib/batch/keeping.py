@@ -18,8 +18,8 @@ import pandas as pd
 from echolib.config.specs import DataSpec, Keyed, RunSpec
 from echolib.errors import ConfigError
 from echolib.evaluation.evaluation import EvaluationSpec
-from echolib.ledger import committed, evaluations
-from echolib.ledger.committed import RECORD, WEIGHTS, Found
+from echolib.ledger import committed, evaluations, examples
+from echolib.ledger.committed import RECORD, WEIGHTS, Found, Shelf
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.records import read_record
 from echolib.ledger.results import Results
@@ -77,7 +77,8 @@ def keep(workspace: Workspace, *, any_code: bool = False, say: Callable[[str], N
         note(f"run {spec.key}  {spec.label}", changed, said)
     for spec in {s.key: s for part in keeper.parts for s in part.evaluations}.values():
         why = _why_not(ledger, ledger.evaluations, spec, any_code)
-        note(f"evaluation {spec.key}  {spec.label}", None if why else keeper.evaluation(spec), why)
+        changed, said = (None, why) if why else keeper.evaluation(spec)
+        note(f"evaluation {spec.key}  {spec.label}", changed, said)
     say(f"results/{profile.name}: {len(done.written)} written, {len(done.unchanged)} as they were, {len(done.skipped)} skipped")
     return done
 
@@ -126,11 +127,26 @@ class Keeper:
         weights, log = weights or spec.key in self.asked["weights"], spec.key in self.asked["logs"]
         return _keep_run(self.ledger.runs, spec, self.results, weights, log, MOST_WEIGHTS if most is None else most)
 
-    def evaluation(self, spec: EvaluationSpec) -> bool:
-        """Copy a finished evaluation of this machine; was anything written?"""
+    def evaluation(self, spec: EvaluationSpec) -> tuple[bool, str]:
+        """Copy a finished evaluation of this machine, with all that pages had drawn of it or of the one that it replaces.
+
+        Returns:
+            was anything written?; what to say of it.
+
+        Raises:
+            RecordError: its record or a file of examples is damaged, or examples have to be drawn again and the run's weights
+                are not here.
+        """
         record = self.ledger.evaluations.read(self.ledger.evaluations.folder(spec) / "record.json")
         one = self.ledger.evaluations.value(spec, Found(record, "finished"))
-        return evaluations.commit(one, self.results, bulk=spec.key in self.asked["bulk"])
+        shelf = Shelf(self.results / "evaluations")
+        drawn = shelf.holds(spec.key) and evaluations.EXAMPLES in shelf.sums(spec.key)
+        if spec.data.phantom is None or self.ledger.workspace.is_simulated(spec.data):  # keeping simulates nothing
+            examples.renew(self.ledger, one, shelf.read(spec.key, evaluations.EXAMPLES) if drawn else None)
+        changed = evaluations.commit(one, self.results, bulk=spec.key in self.asked["bulk"])
+        size = len(one.examples() or b"")
+        return changed, f"without its examples: {size / 1e6:.1f} MB are more than {evaluations.EXAMPLES_BYTES / 1e6:.1f}" \
+            if size > evaluations.EXAMPLES_BYTES else ""
 
 
 def _why_not(ledger: Ledger, kind: Results, spec: Keyed, any_code: bool) -> str:

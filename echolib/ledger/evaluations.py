@@ -166,8 +166,7 @@ class Evaluations(Results[EvaluationSpec, EvaluationRecord, Evaluation]):
     def compute(self, spec: EvaluationSpec, folder: Path, *, fresh: bool) -> EvaluationRecord:
         """Compute the tables; from here on there is no evaluation until the new record is written."""
         began, code = time.perf_counter(), self.code(spec)
-        for old in ("record.json", EXAMPLES):
-            (folder / old).unlink(missing_ok=True)
+        (folder / "record.json").unlink(missing_ok=True)
         inputs, weights = inputs_of(self.context, self.runs, spec.run, spec.data, spec.label), self.weights(spec.run)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "spec.json", spec.model_dump(mode="json"))

@@ -4,6 +4,9 @@ weights and no cohort.
 A page chooses its cases by a rule on the tables of several evaluations and asks each evaluation for the same frames. They
 lie in ``examples.npz`` in the evaluation's folder; what is missing there is computed from the run's weights and the cohort.
 The choice rests on tables alone, so a committed evaluation holds the frames that its page asks for.
+
+An evaluation that is computed again keeps the file. Its pictures are of the former state and are not shown; the next one that
+asks, or ``echolib keep``, has them drawn anew, so that a page loses nothing when another one asked for the evaluation.
 """
 
 from __future__ import annotations
@@ -22,6 +25,9 @@ from echolib.files import DAMAGED_ARRAY, locked, write_atomic
 from echolib.ledger.committed import Shelf
 from echolib.ledger.evaluations import EXAMPLES, Evaluation, inputs_of
 from echolib.ledger.ledger import Ledger
+
+#: Arrays that every file of examples has.
+WRITTEN = ("of", "studies", "frames", "pictures", "masks", "exact", "has_exact", "curve_studies")
 
 
 @dataclass(frozen=True)
@@ -57,22 +63,63 @@ def require(ledger: Ledger, evaluation: Evaluation, cases: Iterable[Case], curve
     return Examples({c: found.pictures[c] for c in cases}, {s: found.curves[s] for s in curves}, found.levels if levels else None)
 
 
-def _complete(ledger: Ledger, evaluation: Evaluation, cases: list[Case], curves: list[str], levels: bool) -> Examples:
+def renew(ledger: Ledger, evaluation: Evaluation, committed: bytes | None = None) -> None:
+    """Draw again what an earlier state of this machine's evaluation, or the committed file that it replaces, had drawn.
+
+    Args:
+        ledger: of the profile.
+        evaluation: one of this machine's own.
+        committed: the committed file of examples under the same key.
+
+    Raises:
+        RecordError: a file is damaged, or the run's weights are not here.
+    """
+    with locked(evaluation.folder / ".examples.lock"):
+        _complete(ledger, evaluation, [], [], False, committed)
+
+
+def _complete(ledger: Ledger, evaluation: Evaluation, cases: list[Case], curves: list[str], levels: bool,
+              committed: bytes | None = None) -> Examples:
     content = evaluation.examples()
     found = Examples({}, {}) if content is None else read(content, evaluation)
-    frames, studies = [c for c in cases if c not in found.pictures], [s for s in curves if s not in found.curves]
-    if not frames and not studies and not (levels and found.levels is None):
+    former = _former(ledger, evaluation, [one for one in (content, committed) if one is not None], found)
+    frames = [c for c in dict.fromkeys([*cases, *former.cases]) if c not in found.pictures]
+    studies = [s for s in dict.fromkeys([*curves, *former.curves]) if s not in found.curves]
+    levels = (levels or former.levels) and found.levels is None
+    if not frames and not studies and not levels:
         return found
     more = {}
     if studies:
         table = evaluation.frames
         more = {s: table.loc[table.study == s, ["area_px", "exact_area_px"]].to_numpy(float).T for s in studies}
-    shares = grey_levels(ledger.store_of(evaluation.record.spec.data)) if levels and found.levels is None else found.levels
+    shares = grey_levels(ledger.store_of(evaluation.record.spec.data)) if levels else found.levels
     spec = evaluation.record.spec
     pictures = spec.pictures(inputs_of(ledger, ledger.runs, spec.run, spec.data, spec.label), frames) if frames else {}
     found = Examples(found.pictures | pictures, found.curves | more, shares)
     write(evaluation.folder / EXAMPLES, found, evaluation)
     return found
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What pages had asked an earlier state of an evaluation for."""
+
+    cases: list[Case]
+    curves: list[str]
+    levels: bool
+
+
+def _former(ledger: Ledger, evaluation: Evaluation, contents: list[bytes], found: Examples) -> _Asked:
+    """What files of examples hold, whatever state they are of, and ``found`` does not. Another cohort may lack some of it."""
+    files = [_parts(content, evaluation) for content in contents]
+    cases = [(str(s), int(f)) for parts in files for s, f in zip(parts["studies"], parts["frames"], strict=True)]
+    cases = [case for case in dict.fromkeys(cases) if case not in found.pictures]
+    curves = [s for s in dict.fromkeys(str(s) for parts in files for s in parts["curve_studies"]) if s not in found.curves]
+    if cases or curves:
+        store = ledger.store_of(evaluation.record.spec.data)
+        cases = [(s, f) for s, f in cases if s in store.studies.index and f < len(store.video(s))]
+        curves = [s for s in curves if s in store.studies.index]
+    return _Asked(cases, curves, any("levels" in parts for parts in files))
 
 
 def grey_levels(store: ClipStore, frames: int = 200) -> np.ndarray:
@@ -106,11 +153,10 @@ def read(content: bytes, evaluation: Evaluation) -> Examples:
     Raises:
         RecordError: the file is damaged.
     """
+    parts = _parts(content, evaluation)
+    if parts["of"].tolist() != [evaluation.record.key, evaluation.record.provenance.finished]:
+        return Examples({}, {})
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            parts = {name: archive[name] for name in archive.files}
-        if parts["of"].tolist() != [evaluation.record.key, evaluation.record.provenance.finished]:
-            return Examples({}, {})
         width = parts["pictures"].shape[-1] if len(parts["pictures"]) else 0
         masks, exact = (np.unpackbits(parts[name], axis=-1, count=width).astype(bool) for name in ("masks", "exact")) \
             if width else ([], [])
@@ -119,5 +165,18 @@ def read(content: bytes, evaluation: Evaluation) -> Examples:
         curves = {str(s): parts[f"curve_{i}"] for i, s in enumerate(parts["curve_studies"])}
         return Examples(pictures, curves, parts.get("levels"))
     except DAMAGED_ARRAY as error:
-        raise RecordError(f"{EXAMPLES} of evaluation {evaluation.record.key}: not a file of examples ({type(error).__name__}); "
-                          "delete it and run again") from None
+        raise _damaged(evaluation, error) from None
+
+
+def _parts(content: bytes, evaluation: Evaluation) -> dict[str, np.ndarray]:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            parts = {name: archive[name] for name in archive.files}
+        return {name: parts[name] for name in WRITTEN} | parts
+    except DAMAGED_ARRAY as error:
+        raise _damaged(evaluation, error) from None
+
+
+def _damaged(evaluation: Evaluation, error: Exception) -> RecordError:
+    return RecordError(f"{EXAMPLES} of evaluation {evaluation.record.key}: not a file of examples ({type(error).__name__}); "
+                       "delete it and run again")

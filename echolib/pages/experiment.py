@@ -114,6 +114,7 @@ class Measure:
         factor: from the column to the unit.
         decibels: compare 10 log10 of the column (an energy that varies by orders of magnitude between studies).
         less: less of it is better.
+        small: in the unit, the difference below which neither side is better; None: no such bound is set.
     """
 
     column: str
@@ -121,6 +122,7 @@ class Measure:
     factor: float = 1.0
     decibels: bool = False
     less: bool = False
+    small: float | None = None
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def claim_verdict(claim: Claim, tables: dict[str, list[pd.DataFrame]], quotable:
     """The verdict of a claim from the scores of its groups."""
     scale, told = DICE, ""
     if claim.measure is not None:  # a study on which nothing was outlined has no area curve, so no value on that side
-        scale = Scale("score", claim.measure.factor, claim.measure.unit)
+        scale = Scale("score", claim.measure.factor, claim.measure.unit, claim.measure.small)
         lost = {study for group in tables.values() for table in group for study in table.study[table.score.isna()]}
         tables = {name: [table[~table.study.isin(lost)] for table in group] for name, group in tables.items()}
         told = f"; without {len(lost)} stud{'ies' if len(lost) > 1 else 'y'} that lack{'' if len(lost) > 1 else 's'} a value" \

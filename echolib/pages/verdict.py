@@ -7,8 +7,8 @@ holds          a claim about an order: at least 3 seeds, every seed agrees, pair
                seeds on a t-test over the seeds (p < 0.05) stands for "every seed agrees", so that more seeds can decide more.
                A number measured on the same data set: the published value or interval meets our 95 % interval
 does not hold  the same rules with the order reversed; intervals that do not meet
-no difference  a claim about an order: at least 3 seeds, and a difference of 1 Dice point is excluded either way, by two one-sided
-               t-tests (p < 0.05 each) over the seeds and likewise over the patients
+no difference  a claim about an order: at least 3 seeds, and a difference of 1 point of Dice, or of ejection fraction, is
+               excluded either way, by two one-sided t-tests (p < 0.05 each) over the seeds and likewise over the patients
 undecided      a claim that the runs at hand cannot settle; the reason is given, and how many seeds would settle it
 awaiting data  a number measured on a real data set, which cannot be compared without it
 as published   a row of somebody else's program that is not run here
@@ -16,7 +16,8 @@ not run        a cell, or a claim, of runs that this profile leaves out; the rea
 ============== =========================================================================================================
 
 A claim of several comparisons ("the best of sixteen") holds when each of them holds, and does not hold when one of them is
-reversed at p < 0.05 divided by their number.
+reversed at p < 0.05 divided by their number, and makes no difference when none is reversed and one of them makes none, tested at
+that level.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ class Scale:
     small: float | None = None
 
 
-#: One point is a convention of this book, not a measurement.
-DICE = Scale(small=1.0)
+#: Points of Dice and of ejection fraction below which neither side is better: conventions of this book, not measurements.
+SMALL_DICE, SMALL_EF = 1.0, 1.0
+DICE = Scale(small=SMALL_DICE)
 
 
 def count_verdict(published: float, ours: float, decimals: int) -> Verdict:
@@ -134,7 +136,7 @@ def order_verdict(better: list[pd.DataFrame], worse: list[pd.DataFrame], *, quot
         if all(-scale.small < low and high < scale.small for low, high in over.values()):
             words = " and ".join(f"{low:+.2f} to {high:+.2f} over {what}" for what, (low, high) in over.items())
             return Verdict("no difference", f"{seen}; {100 * (1 - 2 * alpha):.3g} % intervals {words}, so it is less than "
-                                            f"{scale.small:g} {scale.unit.removesuffix('s')}")
+                                            f"{_one(scale.small, scale.unit)}")
     return Verdict("undecided", f"{seen}; {told}; {seeds_to_decide(shifted)}")
 
 
@@ -148,21 +150,31 @@ def all_verdict(pairs: list[tuple[str, list[pd.DataFrame], list[pd.DataFrame]]],
         margin, scale: as in :func:`order_verdict`.
 
     Returns:
-        holds when every order holds; does not hold when one is reversed at 0.05 divided by their number; else undecided.
+        holds when every order holds; does not hold when one is reversed at 0.05 divided by their number; no difference when
+        one makes none at that level, since a side that is no better than one of the others is not better than each; else
+        undecided.
     """
     if len(pairs) == 1:
         return order_verdict(*pairs[0][1:], quotable=quotable, margin=margin, scale=scale)
     found = [(name, order_verdict(b, w, quotable=quotable, margin=margin, scale=scale)) for name, b, w in pairs]
-    for name, better, worse in pairs:
-        strict = order_verdict(better, worse, quotable=quotable, margin=margin, alpha=0.05 / len(pairs),
-                               scale=scale)
-        if strict.status == "does not hold":
-            return Verdict("does not hold", f"{name}: {strict.why} (below 0.05 / {len(pairs)})")
+    strict = [(name, order_verdict(b, w, quotable=quotable, margin=margin, alpha=0.05 / len(pairs), scale=scale))
+              for name, b, w in pairs]
+    for name, one in strict:
+        if one.status == "does not hold":
+            return Verdict("does not hold", f"{name}: {one.why} (below 0.05 / {len(pairs)})")
     holding = sum(v.status == "holds" for _, v in found)
     if holding == len(found):
         return Verdict("holds", f"all {len(found)} comparisons hold; the closest, {_closest(pairs, scale)}")
+    for name, one in strict:
+        if one.status == "no difference" and dict(found)[name].status != "holds":
+            return Verdict("no difference", f"{holding} of {len(found)} comparisons hold; {name}: {one.why}")
     hardest = _closest(pairs, scale, only=found)
     return Verdict("undecided", f"{holding} of {len(found)} comparisons hold; the hardest, {hardest}: {dict(found)[hardest].why}")
+
+
+def _one(amount: float, unit: str) -> str:
+    """An amount with its unit, one of it in the singular: "1 Dice point of untraced frames"."""
+    return f"{amount:g} {unit.replace('points', 'point', 1) if amount == 1 else unit}"
 
 
 def seeds_to_decide(gaps: np.ndarray, power: float = 0.8, alpha: float = 0.05) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -77,9 +79,65 @@ def test_exact_masks_and_damaged_files(ledger):
     (one.folder / EXAMPLES).write_bytes(b"PK no archive")
     with pytest.raises(RecordError, match="not a file of examples"):
         examples.require(ledger, one, [case])
+    (one.folder / EXAMPLES).unlink()
+
+
+def again(ledger, one):
+    """The evaluation, computed again; the file of examples is of an earlier second than the test takes."""
+    if one.examples() is not None:
+        examples.write(one.folder / EXAMPLES, examples.read(one.examples(), one), earlier(one))
     (one.folder / "record.json").unlink()
-    ledger.evaluate([spec])
-    assert not (one.folder / EXAMPLES).exists(), "a new evaluation starts without the old one's pictures"
+    return ledger.evaluate([one.record.spec])[0]
+
+
+def earlier(one):
+    was = one.record.provenance.model_copy(update={"finished": "1999-12-31T23:59:59Z"})
+    return replace(one, record=one.record.model_copy(update={"provenance": was}))
+
+
+@pytest.mark.parametrize(("how", "seed"), [("asked", 1), ("renewed", 3)])
+def test_an_evaluation_made_anew_loses_no_page_its_pictures(ledger, how, seed):
+    """One page asked for two frames and a curve, another for one frame; after --anew of the second all come back."""
+    spec = VideoSpec(run=segment_run(ledger.workspace.profile, "unet3d", seed=seed), data=ledger.workspace.profile.echonet)
+    one = ledger.evaluate([spec])[0]
+    study = one.studies.study[0]
+    first = examples.require(ledger, one, [(study, 3), (study, 17)], [study], levels=True)
+    new = again(ledger, one)
+    assert examples.read(new.examples(), new) == examples.Examples({}, {}), "pictures of the former state are not shown"
+    if how == "asked":
+        examples.require(ledger, new, [(study, 5)])
+    else:
+        examples.renew(ledger, new)
+    found = examples.read(new.examples(), new)
+    assert set(found.pictures) == {(study, 3), (study, 17)} | ({(study, 5)} if how == "asked" else set())
+    assert np.array_equal(found.curves[study], first.curves[study]) and np.array_equal(found.levels, first.levels)
+
+
+def test_what_a_committed_file_had_drawn_is_drawn_again(ledger):
+    """In a checkout that had only the committed evaluation, and asked of the new one something else."""
+    spec = VideoSpec(run=segment_run(ledger.workspace.profile, "unet3d", seed=2), data=ledger.workspace.profile.echonet)
+    one = ledger.evaluate([spec])[0]
+    study = one.studies.study[0]
+    examples.require(ledger, one, [(study, 3)])
+    committed = one.examples()
+    (one.folder / EXAMPLES).unlink()
+    new = again(ledger, one)
+    examples.renew(ledger, new)
+    assert new.examples() is None, "nobody asked for anything"
+    examples.require(ledger, new, [(study, 5)])
+    examples.renew(ledger, new, committed)
+    assert set(examples.read(new.examples(), new).pictures) == {(study, 3), (study, 5)}
+
+
+def test_a_former_state_that_showed_more_than_there_is_now(ledger):
+    """A cohort whose clips are shorter now, or has other studies: what is gone is not asked for."""
+    one = ledger.evaluate([VideoSpec(run=None, data=ledger.workspace.profile.echonet)])[0]
+    study = one.studies.study[0]
+    picture = examples.require(ledger, one, [(study, 2)]).pictures[study, 2]
+    more = dict.fromkeys([(study, 2), (study, 9000), ("gone", 1)], picture)
+    examples.write(one.folder / EXAMPLES, examples.Examples(more, {"gone": np.zeros((2, 3))}), earlier(one))
+    examples.renew(ledger, one)
+    assert set(examples.read(one.examples(), one).pictures) == {(study, 2)}
 
 
 def test_the_columns_of_the_studies(ledger):

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from echolib.pages.experiment import Claim, Measure
+from echolib.pages.scorecard import claim_verdict
 from echolib.pages.verdict import Scale, all_verdict, count_verdict, needed_seeds, order_verdict, seeds_to_decide, value_verdict
 
 
@@ -65,6 +67,17 @@ def test_no_difference_needs_seeds_and_patients_that_both_exclude_a_point():
     assert order_verdict(other, level, quotable=True, scale=bare).status == "undecided", "no bound is set"
 
 
+@pytest.mark.parametrize(("small", "status"), [(1.0, "no difference"), (None, "undecided"), (0.01, "undecided")])
+def test_a_measure_of_evaluations_brings_its_own_bound(small, status):
+    """Scores of untraced frames are levelled as those of traced ones are, where the measure says below what."""
+    measure = Measure("untraced_dice", "Dice points of untraced frames", factor=100.0, small=small)
+    tables = {name: [t.rename(columns={"dice": "score"}) for t in group(0.80, 0.80, 0.80, first=first)]
+              for name, first in (("with", 10), ("without", 20))}
+    found = claim_verdict(Claim("helps", "with", "without", measure=measure), tables, quotable=True)
+    assert found.status == status
+    assert found.why.endswith("less than 1 Dice point of untraced frames") == (status == "no difference")
+
+
 def test_a_margin_lets_a_small_loss_pass():
     better, worse = group(*[0.79] * 3), group(*[0.80] * 3, first=5)
     assert order_verdict(better, worse, quotable=True).status == "does not hold"
@@ -79,7 +92,12 @@ def test_several_orders_hold_together_or_fail_by_one():
     assert beaten.status == "does not hold" and beaten.why.startswith("to best: ") and "0.05 / 2" in beaten.why
     twin = [t.copy() for t in best]
     level = all_verdict([("to low", best, low), ("to its twin", best, twin)], quotable=True)
-    assert level.status == "undecided" and "1 of 2 comparisons hold; the hardest, to its twin" in level.why
+    assert level.status == "no difference" and level.why.startswith("1 of 2 comparisons hold; to its twin: ")
+    apart = group(0.87, 0.85, 0.83, first=40)
+    open_ = all_verdict([("to low", best, low), ("to one that varies", best, apart)], quotable=True)
+    assert open_.status == "undecided" and "1 of 2 comparisons hold; the hardest, to one that varies" in open_.why
+    both = all_verdict([("to its twin", best, twin), ("to a better one", best, group(*[0.88] * 3, first=50))], quotable=True)
+    assert both.status == "does not hold", "reversed counts before no difference"
 
 
 def test_needed_seeds_against_a_simulation():

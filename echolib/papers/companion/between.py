@@ -24,6 +24,7 @@ from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Claim, Experiment, Measure, Needs, Options, SeedOptions
 from echolib.pages.html import html_table
 from echolib.pages.quantities import Estimate, Quantity, estimate
+from echolib.pages.verdict import SMALL_DICE
 from echolib.papers.simlvseg.runs import segment_run
 from echolib.papers.simlvseg.videos import on_test_videos
 from echolib.plots import COLOURS
@@ -42,10 +43,10 @@ QUANTITIES = (Quantity("Dice, traced frames, %", "studies", "traced_dice", facto
               Quantity("Dice, all other frames, %", "studies", "untraced_dice", factor=100),
               Quantity("Dice of the worst frame, %", "studies", "worst_dice", factor=100),
               Quantity("Error of the area, % of ED", "studies", "area_rmse"))
-UNTRACED = Measure("untraced_dice", "Dice points of untraced frames", factor=100.0)
+UNTRACED = Measure("untraced_dice", "Dice points of untraced frames", factor=100.0, small=SMALL_DICE)
 WORST = Measure("worst_dice", "Dice points of the worst frame", factor=100.0)
 AREA = Measure("area_rmse", "points less error of the area", less=True)
-TRACED = Measure("traced_dice", "Dice points of traced frames", factor=100.0)
+TRACED = Measure("traced_dice", "Dice points of traced frames", factor=100.0, small=SMALL_DICE)
 
 
 class BetweenOptions(SeedOptions):

@@ -20,7 +20,7 @@ from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Needs, Options, SeedOptions
 from echolib.pages.quantities import Quantity, estimate
-from echolib.pages.verdict import DICE, MIN_SEEDS, Scale, Verdict, order_verdict
+from echolib.pages.verdict import DICE, MIN_SEEDS, SMALL_DICE, Scale, Verdict, order_verdict
 from echolib.papers.css.measuring import EF_SCALE, left_out
 from echolib.papers.css.phases import WORKING, working
 from echolib.papers.css.runs import data_of, multi_input, segmenter, student
@@ -141,7 +141,8 @@ def effects(ledger: Ledger) -> pd.DataFrame:
         out.append(_effect(one, "Dice of traced frames, %", sides, DICE, profile, 100.0))
         sides = [[_untraced(e) for e in ledger.evaluate(filmed[name])] for name in (one.text, SEGMENTER)]
         if all(np.isfinite(t.score).any() for side in sides for t in side):
-            out.append(_effect(one, "Dice of other frames, %", sides, Scale("score", 100.0, "Dice points"), profile, 100.0))
+            scale = Scale("score", 100.0, "Dice points", SMALL_DICE)
+            out.append(_effect(one, "Dice of other frames, %", sides, scale, profile, 100.0))
     return pd.DataFrame(out)
 
 

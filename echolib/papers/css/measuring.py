@@ -17,7 +17,7 @@ from echolib.config.specs import RunSpec
 from echolib.evaluation.evaluation import EvaluationSpec
 from echolib.ledger.ledger import Ledger
 from echolib.pages.quantities import Asked, Quantity, Tables, cells
-from echolib.pages.verdict import DICE, Scale, Verdict, all_verdict
+from echolib.pages.verdict import DICE, SMALL_EF, Scale, Verdict, all_verdict
 from echolib.papers.css.runs import data_of
 
 #: How an error of the ejection fraction is measured, by the published tables' name for it.
@@ -28,7 +28,7 @@ MORE = {"rmse": Quantity("RMSE, points", "studies", "predicted_ef", "ef", "rmse"
         "bias": Quantity("Bias, points", "studies", "predicted_ef", "ef", "bias"),
         "sd": Quantity("sd of the error, points", "studies", "predicted_ef", "ef", "sd")}
 #: Unit of a difference between two errors.
-EF_SCALE = Scale("score", 1.0, "points of MAE")
+EF_SCALE = Scale("score", 1.0, "points of MAE", SMALL_EF)
 #: Why no method of other groups is run that is not.
 NOT_RUN = {
     "Dai et al.": "AdaCon: its contrastive loss is described in its own paper, not here",
@@ -116,6 +116,7 @@ class Order:
         unit: of a difference of such a column.
         factor: to that unit.
         margin: how far ``better`` may lie behind and the claim still holds.
+        small: in the unit, the difference below which neither side is better; None: no such bound is set.
     """
 
     text: str
@@ -125,6 +126,7 @@ class Order:
     unit: str = ""
     factor: float = 1.0
     margin: float = 0.0
+    small: float | None = None
 
 
 def judged(orders: Iterable[Order], ledger: Ledger, runs: Runs,
@@ -149,7 +151,7 @@ def judged(orders: Iterable[Order], ledger: Ledger, runs: Runs,
                 if (name, order.of) not in known:
                     known[name, order.of] = [_scores(ledger, spec, order) for spec in source[name]]
             tables = {name: known[name, order.of] for name in named}
-            scale = {"ef": EF_SCALE, "dice": DICE}.get(order.of) or Scale("score", order.factor, order.unit)
+            scale = {"ef": EF_SCALE, "dice": DICE}.get(order.of) or Scale("score", order.factor, order.unit, order.small)
             verdict = _verdict(order, tables, scale, profile.quotable)
         out.append({"claim": order.text, "status": verdict.status, "why": verdict.why})
     return pd.DataFrame(out, columns=["claim", "status", "why"])

@@ -20,6 +20,7 @@ from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Needs, Options, SeedOptions
 from echolib.pages.quantities import Quantity, Tables
+from echolib.pages.verdict import SMALL_DICE
 from echolib.papers.css.measuring import EF, NOT_RUN, Entry, Order, answered, ef_tables, headings, judged, left_out
 from echolib.papers.css.runs import SEGMENTERS, data_of, multi_input, segmenter, size_of, student
 
@@ -144,7 +145,7 @@ def dice_orders() -> list[Order]:
     return [*(Order(f"CSS has a higher Dice on ED and ES frames than {name}", "CSS", (name,), of="dice")
               for name in ("Supervised", "CPS")),
             *(Order(f"CSS has a higher Dice on frames that nobody traced than {name}", "CSS", (name,), of="untraced_dice",
-                    unit="Dice points", factor=100.0) for name in ("Supervised", "CPS"))]
+                    unit="Dice points", factor=100.0, small=SMALL_DICE) for name in ("Supervised", "CPS"))]
 
 
 def gain_table(evaluations: dict[str, list[Evaluation]]) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Claim, Experiment, Measure, Options, SeedOptions
 from echolib.pages.html import html_table
 from echolib.pages.quantities import Estimate, Quantity, estimate
+from echolib.pages.verdict import SMALL_DICE
 from echolib.papers.pkecho import table2
 from echolib.papers.pkecho.runs import CLIP, data_of, pkecho_run, size_of
 from echolib.papers.simlvseg.runs import segment_run
@@ -38,7 +39,7 @@ MEASURES = (Quantity("Dice, traced frames, %", "studies", "traced_dice", factor=
             Quantity("Dice, all frames, %", "studies", "dice", factor=100),
             Quantity("Dice of the worst frame, %", "studies", "worst_dice", factor=100),
             Quantity("Flicker, dB", "studies", "flicker_db"), Quantity("Error of the area, % of ED", "studies", "area_rmse"))
-DICE = Measure("dice", "Dice points", factor=100.0)
+DICE = Measure("dice", "Dice points", factor=100.0, small=SMALL_DICE)
 FLICKER = Measure("flicker", "dB less high-frequency energy", decibels=True, less=True)
 
 

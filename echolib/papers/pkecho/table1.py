@@ -24,7 +24,7 @@ from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Claim, Experiment, Measure, Options, SeedOptions
 from echolib.pages.quantities import Asked, Quantity, cells
 from echolib.pages.scorecard import Cell
-from echolib.pages.verdict import Verdict
+from echolib.pages.verdict import SMALL_DICE, SMALL_EF, Verdict
 from echolib.papers.pkecho.runs import DATASETS, beside, data_of, pkecho_run, size_of, subset_of, tested
 from echolib.papers.simlvseg.runs import segment_run
 from echolib.papers.sscf.runs import sscf_run
@@ -45,8 +45,8 @@ OURS = {depth: f"PKEcho-Net R{depth}" for depth in (18, 34, 50)}
 #: The smallest network under another division of EchoNet-Dynamic than the data set's own.
 RESPLIT = f"{OURS[18]} on EchoNet-Dynamic, split 7 : 1 : 2"
 #: Dice of each study, mean of its two traced frames.
-STUDY_DICE = Measure("dice", "Dice points", factor=100.0)
-STUDY_EF = Measure("ef_error", "points of EF", less=True)
+STUDY_DICE = Measure("dice", "Dice points", factor=100.0, small=SMALL_DICE)
+STUDY_EF = Measure("ef_error", "points of EF", less=True, small=SMALL_EF)
 ABSENT = "not among the networks that profile {!r} runs"
 
 

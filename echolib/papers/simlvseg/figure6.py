@@ -25,6 +25,7 @@ from echolib.ledger.ledger import Ledger
 from echolib.pages.estimates import cube, estimate
 from echolib.pages.experiment import Claim, Experiment, Measure, Options, SeedOptions
 from echolib.pages.html import html_table
+from echolib.pages.verdict import SMALL_DICE
 from echolib.papers.simlvseg.table1 import TABLE1
 from echolib.papers.simlvseg.tables import label_of, pooled
 from echolib.papers.simlvseg.videos import on_videos
@@ -40,7 +41,7 @@ FRAMEWISE = "nnU-Net"
 CHALLENGES = {"foreshortening": "foreshortening", "poor_quality": "poor image quality", "effusion": "effusion",
               "arrhythmia": "arrhythmia"}
 #: Mean Dice over all frames of a video, against exact masks.
-VIDEO_DICE = Measure("dice", "Dice points", factor=100.0)
+VIDEO_DICE = Measure("dice", "Dice points", factor=100.0, small=SMALL_DICE)
 
 
 class Figure6Options(SeedOptions):

@@ -13,6 +13,7 @@ from echolib.config.specs import RunSpec, SubsetSpec
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Claim, Experiment, Groups, Measure, Options, SeedOptions
 from echolib.pages.quantities import Quantity
+from echolib.pages.verdict import SMALL_EF
 from echolib.papers.sscf.folds import HEADINGS, QUANTITIES, asked_row, judged, laid_out, on, published_cells, tested
 from echolib.papers.sscf.runs import DATASETS, data_of, other_run, size_of, sscf_run
 
@@ -26,7 +27,7 @@ NOTES = {"TransUNet": "ours is not TransUNet: a ViT-B/16 with MONAI's UNETR deco
 FRACTIONS = {"ef_corr": Quantity("EF: r", "studies", "ef_disks", "ef", "r", decimals=3),
              "ef_abs_bias": Quantity("EF: |bias|, points", "studies", "ef_disks", "ef", "size", decimals=1),
              "ef_std": Quantity("EF: sd, points", "studies", "ef_disks", "ef", "sd", decimals=1)}
-EF_ERROR = Measure("ef_error", "points of EF", less=True)
+EF_ERROR = Measure("ef_error", "points of EF", less=True, small=SMALL_EF)
 
 
 class Table3Options(SeedOptions):
