@@ -63,8 +63,9 @@ def store_command(name: CohortName, profile: ProfileName = "smoke") -> None:
     print(f"store {name}: {studies}, {frames}, data fingerprint {store.fingerprint[:16]}")
 
 
-def run_command(name: Annotated[str | None, typer.Argument(help="a page's entry, such as simlvseg_table1, or the "
-                                                                "key of a run or an evaluation")] = None,
+def run_command(name: Annotated[str | None, typer.Argument(help="a table or figure, such as simlvseg_table1, a "
+                                                                "page, such as pkecho_ablations, or the key of a run or an "
+                                                                "evaluation")] = None,
                 profile: ProfileName = "smoke", everything: Annotated[bool, typer.Option("--all", help="all pages")] = False,
                 engine: Engine = None,
                 anew: Annotated[bool, typer.Option("--anew", help="records committed in results/ do not count")] = False,
@@ -84,7 +85,7 @@ def run_command(name: Annotated[str | None, typer.Argument(help="a page's entry,
     from echolib.papers.book import BOOK
 
     if (name in (None, "all")) != (everything or name == "all"):
-        raise typer.BadParameter("expected the name of an entry or a key, or --all")
+        raise typer.BadParameter("expected the name of a table, figure or page, a key, or --all")
     name = None if name == "all" else name
     if minutes is not None:
         _run_timed(name, profile, minutes, tests, benchmarks, carry)

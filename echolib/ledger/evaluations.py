@@ -34,6 +34,8 @@ from echolib.models.registry import module_of
 
 #: Pictures and curves that pages draw (see ``ledger.examples``); committed with an evaluation if no larger than this.
 EXAMPLES, EXAMPLES_BYTES = "examples.npz", 200_000
+#: Those of the evaluation that this one replaced: what was drawn is drawn again, see ``ledger.examples``.
+FORMER = "examples_before.npz"
 
 
 class EvaluationRecord(BaseModel):
@@ -167,6 +169,8 @@ class Evaluations(Results[EvaluationSpec, EvaluationRecord, Evaluation]):
         """Compute the tables; from here on there is no evaluation until the new record is written."""
         began, code = time.perf_counter(), self.code(spec)
         (folder / "record.json").unlink(missing_ok=True)
+        if (folder / EXAMPLES).is_file():
+            (folder / EXAMPLES).replace(folder / FORMER)
         inputs, weights = inputs_of(self.context, self.runs, spec.run, spec.data, spec.label), self.weights(spec.run)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "spec.json", spec.model_dump(mode="json"))

@@ -5,8 +5,8 @@ A page chooses its cases by a rule on the tables of several evaluations and asks
 lie in ``examples.npz`` in the evaluation's folder; what is missing there is computed from the run's weights and the cohort.
 The choice rests on tables alone, so a committed evaluation holds the frames that its page asks for.
 
-An evaluation that is computed again keeps the file. Its pictures are of the former state and are not shown; the next one that
-asks, or ``echolib keep``, has them drawn anew, so that a page loses nothing when another one asked for the evaluation.
+An evaluation that is computed again puts the file aside. The next one that asks, or ``echolib keep``, has everything in it drawn
+anew, so that a page loses nothing when another one asked for the evaluation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from echolib.errors import RecordError
 from echolib.evaluation.evaluation import Case, Picture
 from echolib.files import DAMAGED_ARRAY, locked, write_atomic
 from echolib.ledger.committed import Shelf
-from echolib.ledger.evaluations import EXAMPLES, Evaluation, inputs_of
+from echolib.ledger.evaluations import EXAMPLES, FORMER, Evaluation, inputs_of
 from echolib.ledger.ledger import Ledger
 
 #: Arrays that every file of examples has.
@@ -80,9 +80,10 @@ def renew(ledger: Ledger, evaluation: Evaluation, committed: bytes | None = None
 
 def _complete(ledger: Ledger, evaluation: Evaluation, cases: list[Case], curves: list[str], levels: bool,
               committed: bytes | None = None) -> Examples:
-    content = evaluation.examples()
+    content, before = evaluation.examples(), evaluation.folder / FORMER
     found = Examples({}, {}) if content is None else read(content, evaluation)
-    former = _former(ledger, evaluation, [one for one in (content, committed) if one is not None], found)
+    files = [content, committed, before.read_bytes() if before.is_file() else None]
+    former = _former(ledger, evaluation, [one for one in files if one is not None], found)
     frames = [c for c in dict.fromkeys([*cases, *former.cases]) if c not in found.pictures]
     studies = [s for s in dict.fromkeys([*curves, *former.curves]) if s not in found.curves]
     levels = (levels or former.levels) and found.levels is None
@@ -97,6 +98,7 @@ def _complete(ledger: Ledger, evaluation: Evaluation, cases: list[Case], curves:
     pictures = spec.pictures(inputs_of(ledger, ledger.runs, spec.run, spec.data, spec.label), frames) if frames else {}
     found = Examples(found.pictures | pictures, found.curves | more, shares)
     write(evaluation.folder / EXAMPLES, found, evaluation)
+    before.unlink(missing_ok=True)
     return found
 
 

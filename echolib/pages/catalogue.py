@@ -142,14 +142,17 @@ class Catalogue:
         return total
 
     def select(self, name: str | None, profile: Profile) -> Needs:
-        """The runs of an entry and the evaluations of its page, a run or evaluation by key, or (None) those of all pages.
+        """The runs of an entry and the evaluations of its page, all that a page needs, a run or evaluation by key, or (None) all
+        of the book.
 
         Raises:
-            ConfigError: no entry and no run or evaluation of the profile has that name.
+            ConfigError: no entry, no page and no run or evaluation of the profile has that name.
         """
         if name in self.entries:
             entry = self.entries[name]
             return Needs(entry.needs(profile).runs, self.needs(entry.notebook, profile).evaluations)
+        if name in self.notebooks:
+            return self.needs(name, profile)
         parts = [self.needs(notebook, profile) for notebook in self.notebooks]
         everything = Needs(once(s for part in parts for run in part.runs for s in chain(run)),
                            once(s for part in parts for s in part.evaluations))
@@ -158,8 +161,10 @@ class Catalogue:
         found = Needs(tuple(s for s in everything.runs if s.key == name),
                       tuple(s for s in everything.evaluations if s.key == name))
         if found == Needs():
-            raise ConfigError(f"no entry, run or evaluation {name!r} in profile {profile.name!r}; entries: "
-                              f"{', '.join(self.entries)}; keys: `echolib plan --profile {profile.name}`")
+            pages = [notebook for notebook in self.notebooks if notebook not in self.entries]
+            raise ConfigError(f"no entry, page, run or evaluation {name!r} in profile {profile.name!r}; entries: "
+                              f"{', '.join(self.entries)}; pages: {', '.join(pages)}; "
+                              f"keys: `echolib plan --profile {profile.name}`")
         return found
 
     def ordered(self, profile: Profile) -> tuple[RunSpec | EvaluationSpec, ...]:

@@ -14,7 +14,7 @@ import pandas as pd
 from pydantic import Field, ValidationError
 
 from echolib.config.profile import AblationSize, Profile
-from echolib.config.specs import Strict
+from echolib.config.specs import Strict, chain
 from echolib.errors import RecordError
 from echolib.files import write_atomic
 from echolib.ledger.ledger import Ledger
@@ -34,6 +34,8 @@ class Page(Strict):
             points; None without such a group.
         sd_group: the group with the largest.
         holds, fails, undecided, same: claims; ``same`` those that make no difference.
+        hours: core-hours of the trainings and evaluations of its notebook that no page before it asks for, from their records;
+            None on the other entries of that notebook, and where a record is missing.
     """
 
     entry: str
@@ -47,6 +49,7 @@ class Page(Strict):
     fails: int = Field(ge=0)
     undecided: int = Field(ge=0)
     same: int = Field(0, ge=0)
+    hours: float | None = None
 
 
 class Decided(Strict):
@@ -82,7 +85,7 @@ def decided(book: Catalogue, ledger: Ledger, claimed: pd.DataFrame, *, what: str
         what: the schedule in a few words.
         commit: of the code, where the table is to be kept.
     """
-    profile, pages = ledger.workspace.profile, []
+    profile, pages, cost = ledger.workspace.profile, [], hours(book, ledger)
     for paper, entry in ((paper, entry) for paper, entries in book.pages.items() for entry in entries):
         spread = {name: float(np.std([100 * r.scores["overall"].mean for r in ledger.require(group)], ddof=1))
                   for name, group in entry.runs(profile).items()
@@ -96,8 +99,24 @@ def decided(book: Catalogue, ledger: Ledger, claimed: pd.DataFrame, *, what: str
             groups=len(spread), sd_median=round(float(np.median(list(spread.values()))), 2) if spread else None,
             sd_largest=round(spread[largest], 2) if spread else None, sd_group=largest, holds=int(counts.get("holds", 0)),
             fails=int(counts.get("does not hold", 0)), undecided=int(counts.get("undecided", 0)),
-            same=int(counts.get("no difference", 0))))
+            same=int(counts.get("no difference", 0)), hours=cost.pop(entry.notebook, None)))
     return Decided(profile=profile.name, commit=commit, what=what, pages=tuple(pages))
+
+
+def hours(book: Catalogue, ledger: Ledger) -> dict[str, float]:
+    """Core-hours of the trainings and evaluations of each notebook that none before it asks for: wall time x threads x processes
+    of their records. A notebook of which a record is missing is left out."""
+    profile, seen, out = ledger.workspace.profile, set(), {}
+    for notebook in book.notebooks:
+        needs = book.needs(notebook, profile)
+        asked = [(ledger.runs, s) for run in needs.runs for s in chain(run)]
+        asked += [(ledger.evaluations, s) for s in needs.evaluations]
+        new = {s.key: kind.find(s).record for kind, s in asked if s.key not in seen}
+        seen |= new.keys()
+        if new and None not in new.values():
+            took = [r.provenance.wall_seconds * r.provenance.threads * r.provenance.processes for r in new.values()]
+            out[notebook] = sum(took) / 3600
+    return out
 
 
 def schedule(profile: Profile) -> str:
@@ -136,7 +155,7 @@ def decided_html(now: Decided, before: Decided | None = None) -> str:
     for page in now.pages:
         old = was.get(page.entry)
         rows.append((html.escape(page.title), *(_side(old) if before else ()), *_side(page)))
-    halves = ("Seed SD, median", "largest", "hold", "do not", "same", "open")
+    halves = ("Seed SD, median", "largest", "core-hours", "hold", "do not", "same", "open")
     head = ("Page", *([f"{h}, before" for h in halves] if before else []), *([f"{h}, now" for h in halves] if before else halves))
     totals = _total(now)
     lead = (f"<p>Of {sum(totals)} claims {totals[0]} hold, {totals[1]} do not, {totals[2]} make no difference, and {totals[3]} "
@@ -144,7 +163,9 @@ def decided_html(now: Decided, before: Decided | None = None) -> str:
     if before:
         old = _total(before)
         lead += f"; before, of {sum(old)}: {old[0]}, {old[1]}, {old[2]} and {old[3]}"
-    lead += ". SD: of the mean Dice of the test split between seeds, in points, over the groups of runs of a page.</p>"
+    lead += (". SD: of the mean Dice of the test split between seeds, in points, over the groups of runs of a page. Core-hours: "
+             "of the trainings and evaluations that no page above asks for, by their records; "
+             f"{sum(p.hours or 0 for p in now.pages):.1f} in all.</p>")
     about = f"<p>Now: {html.escape(now.what)}." + (
         f" Before (commit {html.escape(before.commit[:10])}): {html.escape(before.what)}." if before else "") + "</p>"
     return lead + about + html_table("What the seeds leave open", head, rows, "echo-table echo-sortable")
@@ -152,9 +173,10 @@ def decided_html(now: Decided, before: Decided | None = None) -> str:
 
 def _side(page: Page | None) -> tuple[str, ...]:
     if page is None:
-        return ("–",) * 6
+        return ("–",) * 7
     sd = ("–", "–") if page.sd_median is None else (f"{page.sd_median:.2f}", f"{page.sd_largest:.2f}")
-    return (*sd, str(page.holds), str(page.fails), str(page.same), str(page.undecided))
+    hours = "–" if page.hours is None else f"{page.hours:.2f}"
+    return (*sd, hours, *map(str, (page.holds, page.fails, page.same, page.undecided)))
 
 
 def _total(found: Decided) -> tuple[int, ...]:

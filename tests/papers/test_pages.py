@@ -118,3 +118,15 @@ def test_the_axes_of_figure_7_are_those_of_its_table():
     table = published.load("simlvseg_figure7_frames_period")
     grid = {(approach, f, t) for approach, frames in FIGURE7_FRAMES.items() for f in frames for t in FIGURE7_PERIODS}
     assert grid == set(table[["approach", "frames", "period"]].itertuples(index=False, name=None)) and len(table) == len(grid)
+
+
+def test_a_page_of_several_tables_is_chosen_by_its_name():
+    """`echolib plan` lists pages by name, so `echolib run` takes them."""
+    desk = PROFILES["desk"]
+    assert "pkecho_ablations" not in BOOK.entries
+    chosen = BOOK.select("pkecho_ablations", desk)
+    assert chosen == BOOK.needs("pkecho_ablations", desk) and len(chosen.runs) > 30
+    single = BOOK.select("pkecho_table3", desk)
+    assert set(single.runs) < set(chosen.runs)
+    with pytest.raises(ConfigError, match=r"no entry, page, run or evaluation 'table9'.*; pages: .*pkecho_ablations.*; keys: "):
+        BOOK.select("table9", desk)

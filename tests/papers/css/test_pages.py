@@ -161,7 +161,7 @@ def test_masks_help_and_distillation_helps_each_by_its_own_runs():
     masks = claims_of(table4.TABLE4, Chain(better=lambda run: 3.0 * (run.recipe.kind == "regress" and "masks" in run.parents)))
     assert masks["Masks as input help, 1/8 of the labels"] == masks["Masks as input help, all labels"] == "holds"
     assert masks["Distillation helps, masks of CSS, 1/8 of the labels"] == "does not hold"
-    assert masks["Masks of CSS help more than supervised ones, 1/8 of the labels"] == "undecided"
+    assert masks["Masks of CSS help more than supervised ones, 1/8 of the labels"] == "no difference"
     taught = claims_of(table4.TABLE4, Chain(better=lambda run: 3.0 * (run.recipe.kind == "distil")))
     assert taught["Distillation helps, masks of CSS, 1/8 of the labels"] == "holds"
     assert taught["Distillation helps, supervised masks, 3/32 of the labels"] == "holds"
@@ -181,7 +181,7 @@ def test_the_claims_of_the_other_tables():
                                                                      and run.recipe.labels == "twin")))
     for share in ("1/8", "1/4", "1/2"):
         assert rival[f"CSS has a smaller error of the EF than Xu et al., {share} of the labels"] == "does not hold"
-        assert rival[f"CSS has a smaller error of the EF than Ji et al., {share} of the labels"] == "undecided"
+        assert rival[f"CSS has a smaller error of the EF than Ji et al., {share} of the labels"] == "no difference"
     slow = claims_of(table1.TABLE_A1, Chain(better=lambda run: 3.0 * (run.model.name == BACKBONES["R2+1D"] and "masks"
                                                                       in run.parents)))
     assert slow["R(2+1)D has a smaller error with CSS than R3D and MC3"] == "holds"
@@ -203,7 +203,7 @@ def test_the_claims_of_figure_7_allow_the_margin_of_the_text_and_no_more():
         assert len(stable) == 4 and set(stable) == {wanted}, lift
     found = claims_of(parameters.FIGURE7, Chain(better=lambda run: -3.0 * (taught_by(run).recipe.length == 2)))
     assert found["Phases of two frames do worse than phases of three"] == "holds"
-    assert found["A temperature of 10 is the most suitable"] == "undecided"
+    assert found["A temperature of 10 is the most suitable"] == "no difference"
     names = Chain("phantom").workspace.profile.css.model_copy(update={"temperatures": (), "lengths": ()})
     bare = scorecard.claims(parameters.FIGURE7, Chain("phantom", css=names)).set_index("claim")
     assert bare.status["A temperature of 10 is the most suitable"] == "not run"

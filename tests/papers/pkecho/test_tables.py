@@ -130,7 +130,7 @@ def test_a_claim_follows_the_scores():
     ledger = StandIn("desk", gain={'"pkecho_r34"': 0.03, '"pkecho_r50"': 0.03, '"nnunet2d"': -0.05})
     found = scorecard.claims(table1.TABLE1, ledger).set_index("claim").status
     assert found["A deeper encoder helps, R34 over R18, CAMUS"] == "holds"
-    assert found["A deeper encoder helps, R50 over R34, CAMUS"] == "undecided"
+    assert found["A deeper encoder helps, R50 over R34, CAMUS"] == "no difference"
     assert found["PKEcho-Net R50 scores above nnU-Net, EchoNet-Dynamic"] == "holds"
 
 
