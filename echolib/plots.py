@@ -137,6 +137,41 @@ def contact_sheet(frames: np.ndarray, titles: Sequence[str], columns: int, inche
     return figure
 
 
+#: Where :func:`label_apart` tries to put a label: offsets from its point, points.
+PLACES = [(5.0, 4.0), (5.0, -11.0), (-12.0, 4.0), (-12.0, -11.0), (5.0, 13.0), (5.0, -20.0), (-12.0, 13.0), (-12.0, -20.0)]
+
+
+def label_apart(axis: plt.Axes, where: Sequence[tuple[float, float]], texts: Sequence[str], colours: Sequence[str],
+                size: float = 8.0) -> list[plt.Annotation]:
+    """Write a short label beside each point so that labels do not lie on one another or on another point, where there is room.
+
+    Call it when everything else is drawn: it looks at the axis's scales and limits.
+
+    Args:
+        axis: where.
+        where: of each point, in data coordinates.
+        texts: the labels.
+        colours: of each label.
+        size: of the type, points.
+    """
+    axis.autoscale_view()
+    spots = axis.transData.transform(np.asarray(where, float)) * 72 / axis.figure.dpi  # in points
+    placed: list[tuple[float, float, float, float]] = []
+    out = []
+    for (x, y), spot, text, colour in zip(where, spots, texts, colours, strict=True):
+        boxes = [(spot[0] + dx, spot[1] + dy, spot[0] + dx + 0.65 * size * len(text), spot[1] + dy + size) for dx, dy in PLACES]
+        hits = [sum(_meet(box, other) for other in placed)
+                + sum(box[0] <= px <= box[2] and box[1] <= py <= box[3] for px, py in spots) for box in boxes]
+        best = int(np.argmin(hits))
+        placed.append(boxes[best])
+        out.append(axis.annotate(text, (x, y), PLACES[best], textcoords="offset points", fontsize=size, color=colour))
+    return out
+
+
+def _meet(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
 def intervals(axis: plt.Axes, table: pd.DataFrame, colour: str, label: str | None = None, offset: float = 0.0) -> None:
     """Points with intervals on a horizontal axis, one row each, values written beside them.
 

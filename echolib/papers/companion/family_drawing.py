@@ -16,6 +16,7 @@ from echolib.pages.quantities import Estimate
 from echolib.pages.scorecard import chip
 from echolib.papers.companion.family import MEASURES, ORDINARY, PLACES, WORDS, Family, chance_of_best, comparisons
 from echolib.papers.companion.methods import METHODS
+from echolib.plots import label_apart
 
 #: A colour for each paper.
 PAPERS = dict(zip(dict.fromkeys(m.paper for m in METHODS), ("#999999", "#4d4d4d", "#0072B2", "#009E73", "#D55E00", "#CC79A7"),
@@ -60,14 +61,15 @@ def cost_figure(family: Family, found: pd.DataFrame, data: str) -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(9.0, 4.2), sharey=True, layout="constrained")
     for axis, cost, label in ((axes[0], {n: c.gflops_per_frame for n, c in family.counts.items()}, "GFLOPs a frame"),
                               (axes[1], {n: t.mean for n, t in family.times.items()}, "ms a frame, this machine")):
-        for place, name in enumerate(family.names):
+        for name in family.names:
             one, colour = dice[name], PAPERS[OF[name].paper]
             with_help = bool(OF[name].plain) or not any(m.plain == name for m in METHODS)
             axis.vlines(cost[name], one.low, one.high, color=colour, lw=1, alpha=0.7)
             axis.scatter(cost[name], one.value, s=6 * family.counts[name].parameters / 1e6 + 12, alpha=0.6, edgecolor=colour,
                          color=colour if with_help else "none")
-            axis.annotate(str(place + 1), (cost[name], one.value), (5, 4), textcoords="offset points", fontsize=8, color=colour)
         axis.set(xlabel=label, xscale="log")
+        label_apart(axis, [(cost[n], dice[n].value) for n in family.names], [str(k + 1) for k in range(len(family.names))],
+                    [PAPERS[OF[n].paper] for n in family.names])
         axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
