@@ -74,6 +74,22 @@ def measured_html(results: Results, resamples: int, quantities: dict[str, Quanti
                            "echo-table echo-sortable"))
 
 
+def weights_html(table: pd.DataFrame) -> HTML:
+    """The weight of the consistency and the trainings that it empties.
+
+    Args:
+        table: from :func:`echolib.papers.sscf.table2.weights_table`.
+    """
+    if table.empty:
+        return HTML("<p>This profile trains with the weight as printed.</p>")
+    rows = [(html.escape(r.network), f"{r.weight:g}", f"{r.empty} of {r.trainings}",
+             "–" if np.isnan(r.dice) else f"{r.dice:.2f}" + ("" if np.isnan(r.sd) else f" <small>± {r.sd:.2f}</small>"))
+            for r in table.itertuples()]
+    caption = "Trainings on CAMUS by the weight of the consistency at the end of its ramp; 1 is printed"
+    head = ("Network", "Weight", "Ended with empty masks", "Dice of the others, %, ± sd")
+    return HTML(html_table(caption, head, rows, "echo-table"))
+
+
 def telling_cases(results: Results, dataset: str, count: int) -> list[Case]:
     """The traced frames on which the networks differ most, best less worst Dice; first seed, first fold."""
     wide = pd.concat([results[on(name, dataset)][0][0].frames.set_index(["study", "frame"]).dice.rename(name)

@@ -11,8 +11,8 @@ from echolib.training.recipes.mean_teacher import MeanTeacher
 
 #: Below this size the calibration's transformations are padded: without, a map of 3x3 leaves them a single pixel.
 PADDED_BELOW = 64
-#: The teacher's decay as printed.
-DECAY = 0.99
+#: The teacher's decay and the weight of the consistency as printed.
+DECAY, WEIGHT = 0.99, 1.0
 #: Row of the paper's ablation by its name in a profile -> network. The first is trained without a mean teacher.
 NETWORKS = {"unet": "sscf_base", "baseline": "sscf_base", "tce": "sscf_tce", "bssf": "sscf_bssf", "full": "sscf"}
 DATASETS = ("EchoNet-Dynamic", "CAMUS")
@@ -47,7 +47,7 @@ def sscf_run(profile: Profile, row: str, *, seed: int, data: DataSpec, frames: i
         data: the cohort.
         frames: k, of the window.
         subset: how the cohort is divided; None: as it is.
-        train: schedule; None: the profile's for this layout.
+        train: schedule; None: the profile's for this layout, and its weight of the consistency.
         network: options of the network beside those that the frames' size asks for.
         recipe: options of :class:`~echolib.training.recipes.mean_teacher.MeanTeacher`.
     """
@@ -55,11 +55,14 @@ def sscf_run(profile: Profile, row: str, *, seed: int, data: DataSpec, frames: i
     train = train or (size.camus or size.train if data.layout == "camus" else size.train)
     calibrated = row in ("bssf", "full") and frames > 1
     options = {"padded": True} if calibrated and data.size < PADDED_BELOW else {}
+    weight = {}
+    if size is not None and data.layout == "camus" and row != "unet" and size.camus_weight != WEIGHT:
+        weight = {"weight": size.camus_weight}
     average = {} if profile.sscf is None or profile.sscf.decay == DECAY else {"decay": profile.sscf.decay}
     optimiser = OptimiserSpec(name="adam", lr=train.lr or 1e-4, weight_decay=1e-6, schedule="polynomial")
     return RunSpec(
         recipe=MeanTeacher(network=options | (network or {}),
-                           **average | ({"unlabelled": 0} if row == "unet" else {}) | recipe),
+                           **average | weight | ({"unlabelled": 0} if row == "unet" else {}) | recipe),
         data=data, model=ModelSpec(name=NETWORKS[row], width=profile.width), clip=ClipSpec(frames=frames), seed=seed,
         subset=subset or SubsetSpec(), engine=profile.engine,
         precision=profile.precision if profile.engine == "fast" else "32-true",

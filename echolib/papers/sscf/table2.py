@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -11,9 +12,9 @@ from echolib import published
 from echolib.config.profile import Profile
 from echolib.config.specs import RunSpec, SubsetSpec
 from echolib.ledger.ledger import Ledger
-from echolib.pages.experiment import Claim, Experiment, Groups, Options, SeedOptions
+from echolib.pages.experiment import Claim, Experiment, Groups, Needs, Options, SeedOptions
 from echolib.papers.sscf.folds import HEADINGS, asked_row, judged, laid_out, on, published_cells, tested
-from echolib.papers.sscf.runs import DATASETS, data_of, sscf_run
+from echolib.papers.sscf.runs import DATASETS, WEIGHT, data_of, sscf_run
 
 PUBLISHED = "sscf_table2_ablation"
 #: Row of the table by its name in a profile.
@@ -32,6 +33,43 @@ def run(profile: Profile, name: str, dataset: str, seed: int, subset: SubsetSpec
     """The run of a row on one fold."""
     row = next(key for key, value in ROWS.items() if value == name)
     return sscf_run(profile, row, seed=seed, data=data_of(profile, dataset), subset=subset)
+
+
+def printed_weight(profile: Profile, options: Options) -> dict[str, list[RunSpec]]:
+    """The trainings on CAMUS of every network with unlabelled frames, at the printed weight of the consistency: by network, those
+    of all folds and seeds. Empty where the profile has no other weight."""
+    chosen = getattr(options, "datasets", None) or DATASETS
+    if profile.sscf is None or profile.sscf.camus_weight == WEIGHT or "CAMUS" not in chosen:
+        return {}
+    printed = profile.model_copy(update={"sscf": profile.sscf.model_copy(update={"camus_weight": WEIGHT})})
+    names = [ROWS[row] for row in profile.sscf.rows if row != "unet"]
+    out: dict[str, list[RunSpec]] = {name: [] for name in names}
+    for seed in profile.seeds:
+        for group, one in laid_out(printed, seed, names, run, ["CAMUS"]).items():
+            out[group.partition(on("", "CAMUS"))[0]].append(one)
+    return {name: found for name, found in out.items() if found}
+
+
+def weights_table(ledger: Ledger, options: Options) -> pd.DataFrame:
+    """What the weight of the consistency does on CAMUS: a row a network and weight, with the trainings, those that ended with
+    empty masks (a Dice of 0 on every traced test frame), and mean and sd of the others' Dice in %. No rows where the profile has
+    the printed weight."""
+    profile, rows = ledger.workspace.profile, []
+    chosen: dict[str, list[RunSpec]] = {}
+    for seed in profile.seeds:
+        for group, one in groups(profile, seed, options).items():
+            chosen.setdefault(group.partition(on("", "CAMUS"))[0], []).append(one)
+    for name, printed in printed_weight(profile, options).items():
+        for weight, runs in ((WEIGHT, printed), (profile.sscf.camus_weight, chosen[name])):
+            dice = np.array([100 * record.scores["overall"].mean for record in ledger.require(runs)])
+            left = dice[dice > 0]
+            rows.append({"network": name, "weight": weight, "trainings": len(dice), "empty": int((dice == 0).sum()),
+                         "dice": left.mean() if len(left) else np.nan, "sd": left.std(ddof=1) if len(left) > 1 else np.nan})
+    return pd.DataFrame(rows, columns=["network", "weight", "trainings", "empty", "dice", "sd"])
+
+
+def _more(profile: Profile, options: Options) -> Needs:
+    return Needs(runs=tuple(one for found in printed_weight(profile, options).values() for one in found))
 
 
 def groups(profile: Profile, seed: int, options: Options) -> Groups:
@@ -67,7 +105,7 @@ def judged_claims(ledger: Ledger, options: Options) -> pd.DataFrame:
 EVALUATIONS = tested(groups)
 TABLE2 = Experiment(id="sscf_table2", number="Table 2", place=2, title="Mean teacher, encoders, calibration", published=PUBLISHED,
                     notebook="sscf_table2", groups=groups, evaluations_of=EVALUATIONS, measure=measured_cells,
-                    judge=judged_claims, headings=HEADINGS, options=Table2Options())
+                    judge=judged_claims, headings=HEADINGS, more=_more, options=Table2Options())
 FIGURE5 = Experiment(id="sscf_figure5", number="Figure 5", place=2, title="Outlines of the ablation", published=PUBLISHED,
                      notebook="sscf_table2", groups=groups, evaluations_of=EVALUATIONS, draws="sscf_table2",
                      options=Table2Options())

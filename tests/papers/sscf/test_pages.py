@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -201,3 +203,39 @@ def test_the_influence_table_has_every_place(monkeypatch):
     table = audit.influence_table(StandIn("desk"), trained).set_index(["when", "place"])
     assert table.value["at the start", 0] == 0.5 and table.value["trained", 1] == 1.5 and len(table) == 6
     assert len(audit.influence_figure(table.reset_index(), "phantoms").axes) == 1
+
+
+def test_a_smaller_weight_on_camus_stands_beside_the_printed_one():
+    desk, paper = PROFILES["desk"], PROFILES["paper"]
+    assert desk.sscf.camus_weight < 1.0 == paper.sscf.camus_weight
+    options = table2.TABLE2.options
+    assert table2.printed_weight(paper, options) == {} and table2.printed_weight(desk, options).keys() == {
+        "Baseline", "Baseline+TCE", "Baseline+BSSF", "Baseline+TCE+BSSF"}
+    for name, run in table2.groups(desk, 0, options).items():
+        there = "CAMUS" in name and not name.startswith("U-Net")
+        assert run.recipe.weight == (desk.sscf.camus_weight if there else 1.0), name
+    printed = table2.printed_weight(desk, options)["Baseline+TCE"]
+    assert len(printed) == len(desk.seeds) * desk.sscf.camus_folds and {run.recipe.weight for run in printed} == {1.0}
+    asked = table2.TABLE2.needs(desk).runs
+    assert {run.key for run in printed} <= {run.key for run in asked}
+
+
+def test_trainings_that_end_with_empty_masks_are_counted_apart(monkeypatch):
+    """Dice 0 in every second training at the printed weight; the mean is that of the others."""
+    desk = PROFILES["desk"]
+
+    class Ledger:
+        workspace = SimpleNamespace(profile=desk)
+
+        def require(self, runs):
+            means = [0.0 if run.recipe.weight == 1.0 and k % 2 else 0.5 + 0.01 * k for k, run in enumerate(runs)]
+            return [SimpleNamespace(scores={"overall": SimpleNamespace(mean=mean)}) for mean in means]
+
+    found = table2.weights_table(Ledger(), table2.TABLE2.options).set_index(["network", "weight"])
+    at_one, smaller = found.loc[("Baseline", 1.0)], found.loc[("Baseline", desk.sscf.camus_weight)]
+    assert (at_one.trainings, at_one.empty, smaller.empty) == (9, 4, 0)
+    assert at_one.dice == pytest.approx(54.0) and smaller.dice == pytest.approx(54.0)
+    text = drawing.weights_html(found.reset_index()).data
+    assert text.count("4 of 9") == 4 and "54.00" in text
+    empty = drawing.weights_html(found.reset_index().iloc[:0]).data
+    assert "as printed" in empty
