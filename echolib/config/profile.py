@@ -105,9 +105,9 @@ class SSCFSize(Strict):
     others: tuple[Literal["deeplabv3_r50", "vit"], ...] = ("deeplabv3_r50", "vit")
     decay: float = Field(0.99, ge=0, lt=1, description="of the teacher's average; it spans 1 / (1 - decay) steps, which must be "
                                                        "few beside those of a run, or it holds the untrained network to the end")
-    camus_weight: float = Field(1.0, ge=0, description="of the consistency on CAMUS at the end of its ramp. The printed 1 is for "
-                                                       "tens of thousands of steps; where it rises within a few hundred, networks "
-                                                       "that have learned nothing yet agree on empty masks")
+    camus_weight: float = Field(1.0, ge=0, description="of the consistency on CAMUS at the end of its ramp. The printed 1 is "
+                                                       "for tens of thousands of steps; where it rises within a few hundred, "
+                                                       "networks that have learned nothing yet agree on empty masks")
     audit: tuple[SSCFSwitch, ...] = Field(get_args(SSCFSwitch)[:-1], description="switches of the audit, each alone; 'decay': "
                                                                                  "0.99, where the profile has another")
     timed_px: int = Field(256, ge=32, multiple_of=16, description="frames on which the time of a pass is measured")

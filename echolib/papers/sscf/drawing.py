@@ -82,7 +82,7 @@ def weights_html(table: pd.DataFrame) -> HTML:
     """
     if table.empty:
         return HTML("<p>This profile trains with the weight as printed.</p>")
-    rows = [(html.escape(r.network), f"{r.weight:g}", f"{r.empty} of {r.trainings}",
+    rows = [(html.escape(r.network), f"{r.weight:g}", f"{r.emptied} of {r.trainings}",
              "–" if np.isnan(r.dice) else f"{r.dice:.2f}" + ("" if np.isnan(r.sd) else f" <small>± {r.sd:.2f}</small>"))
             for r in table.itertuples()]
     caption = "Trainings on CAMUS by the weight of the consistency at the end of its ramp; 1 is printed"

@@ -63,9 +63,9 @@ def weights_table(ledger: Ledger, options: Options) -> pd.DataFrame:
         for weight, runs in ((WEIGHT, printed), (profile.sscf.camus_weight, chosen[name])):
             dice = np.array([100 * record.scores["overall"].mean for record in ledger.require(runs)])
             left = dice[dice > 0]
-            rows.append({"network": name, "weight": weight, "trainings": len(dice), "empty": int((dice == 0).sum()),
+            rows.append({"network": name, "weight": weight, "trainings": len(dice), "emptied": int((dice == 0).sum()),
                          "dice": left.mean() if len(left) else np.nan, "sd": left.std(ddof=1) if len(left) > 1 else np.nan})
-    return pd.DataFrame(rows, columns=["network", "weight", "trainings", "empty", "dice", "sd"])
+    return pd.DataFrame(rows, columns=["network", "weight", "trainings", "emptied", "dice", "sd"])
 
 
 def _more(profile: Profile, options: Options) -> Needs:

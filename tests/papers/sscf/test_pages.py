@@ -233,7 +233,7 @@ def test_trainings_that_end_with_empty_masks_are_counted_apart(monkeypatch):
 
     found = table2.weights_table(Ledger(), table2.TABLE2.options).set_index(["network", "weight"])
     at_one, smaller = found.loc[("Baseline", 1.0)], found.loc[("Baseline", desk.sscf.camus_weight)]
-    assert (at_one.trainings, at_one.empty, smaller.empty) == (9, 4, 0)
+    assert (at_one.trainings, at_one.emptied, smaller.emptied) == (9, 4, 0)
     assert at_one.dice == pytest.approx(54.0) and smaller.dice == pytest.approx(54.0)
     text = drawing.weights_html(found.reset_index()).data
     assert text.count("4 of 9") == 4 and "54.00" in text
