@@ -103,7 +103,7 @@ def probe(path: str | Path, *, file: str | None = None) -> VideoInfo:
     with _video_stream(path, file or path.name) as (container, stream):
         index = stream.index_entries
         frames = sum(1 for entry in index if entry.size > 0)
-        if frames != stream.frames:
+        if not frames or frames != stream.frames:  # WMV, Matroska, WebM and MPEG state no number and need have no index
             frames = sum(1 for packet in container.demux(stream) if packet.size and not packet.is_corrupt)
         fps = float(stream.average_rate) if stream.average_rate else math.nan
         return VideoInfo(frames, stream.codec_context.height, stream.codec_context.width, fps)

@@ -46,6 +46,21 @@ def test_probe_counts_frames_and_reads_the_rate(tmp_path, fps):
     assert math.isclose(info.fps, fps, rel_tol=1e-4)
 
 
+@pytest.mark.parametrize(("name", "codec"), [("a.wmv", "wmv2"), ("a.mkv", "mpeg4"), ("a.webm", "libvpx"), ("a.mpg", "mpeg1video"),
+                                             ("a.ts", "mpeg2video"), ("a.mp4", "mpeg4")])
+def test_probe_counts_what_a_container_does_not_state(tmp_path, name, codec):
+    """Several containers state no number of frames, and WMV, Matroska and MPEG have no index in the file's head either."""
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for k in range(12):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 * k, np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    assert probe(tmp_path / name) == VideoInfo(12, 64, 64, 25.0) and len(read_video(tmp_path / name)) == 12
+
+
 def test_the_same_frames_give_the_same_bytes(tmp_path):
     frames = smooth(5, 48, 48)
     for name in ("a", "b"):
