@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -48,11 +48,13 @@ class IncompleteBook(EcholibError):
 
 @dataclass
 class _Making:
-    """One making of the book: the ledger, and the pages that failed so far with the reason."""
+    """One making of the book: the ledger, the pages that failed so far with the reason, and those of them whose records are not
+    all there (the others lack an executed notebook alone)."""
 
     ledger: Ledger
     say: Say
     failed: dict[str, str] = field(default_factory=dict)
+    lacking: frozenset[str] = frozenset()
     broken: dict[str, EcholibError] = field(default_factory=dict)
 
     @property
@@ -158,6 +160,7 @@ def _make(profile: str, computes: bool) -> Path:
         for name in book.BOOK.notebooks:
             if name not in making.failed:
                 making.attempt(name, lambda name=name: _compute(making, name))
+        making.lacking = frozenset(making.failed)
         say(f"{counted(len(making.failed), 'page lacks', 'pages lack')} something" if making.failed else "records are complete")
         home = _render(making, _execute(making))
         if making.failed:
@@ -271,37 +274,39 @@ def _generated(making: _Making, ledger: Ledger) -> tuple[dict[str, str], dict[st
     for paper in book.BOOK.papers:
         texts |= paper.generated(making.workspace.root / "profiles")
     card, parts, quotes, files, claims = [], [], [], {}, []
+    stopped = {entry.id: "its page lacks a record" for entry in book.BOOK.entries.values() if entry.notebook in making.lacking}
     for paper in book.BOOK.papers:
-        found = making.attempt("book/scorecard", lambda paper=paper: overview.all_cells(book.BOOK, paper, ledger))
-        claimed = making.attempt("book/scorecard", lambda paper=paper: overview.all_claims(book.BOOK, paper, ledger))
+        found = making.attempt("book/scorecard", lambda paper=paper: overview.all_cells(book.BOOK, paper, ledger, stopped))
+        claimed = making.attempt("book/scorecard", lambda paper=paper: overview.all_claims(book.BOOK, paper, ledger, stopped))
         if found is None or claimed is None:
             text = _admonition(making, "book/scorecard")
             return texts | dict.fromkeys(("findings.md", "scorecard.md", "overview.md", "quotes.md", "decided.md"), text), {}
         claims.append(claimed)
         for entry in book.BOOK.pages[paper]:
-            if entry.quote is not None:
+            if entry.quote is not None and entry.id not in stopped:
                 said = making.attempt("book/index", lambda entry=entry: entry.quote(ledger, entry.options))
                 quotes.append(_admonition(making, "book/index") if said is None else _raw_html(said))
         if not len(found) and not len(claimed):
             continue
         parts += [f"## {paper.title}\n\n", _raw_html(overview.overview_html(book.BOOK, found, claimed))]
         files |= overview.record_files(book.BOOK, ledger, found)
-        if paper.lead:
+        if paper.lead and paper.lead not in stopped:
             card += [_raw_html(part) for part in _lead(book.BOOK.entries[paper.lead], ledger, found)]
     claims = pd.concat(claims, ignore_index=True)
     said = making.attempt("book/index", lambda: findings.findings_html(book.BOOK, claims)
                           + findings.glance_html(book.BOOK, claims))
     texts["findings.md"] = _admonition(making, "book/index") if said is None else _raw_html(said)
-    settled = making.attempt("book/scorecard", lambda: _decided(making, ledger, claims))
+    settled = making.attempt("book/scorecard", lambda: _decided(making, ledger, claims, stopped))
     texts["decided.md"] = _admonition(making, "book/scorecard") if settled is None else _raw_html(settled)
     return texts | {"scorecard.md": "".join(card), "overview.md": "".join(parts), "quotes.md": "".join(quotes)}, files
 
 
-def _decided(making: _Making, ledger: Ledger, claims: pd.DataFrame) -> str:
+def _decided(making: _Making, ledger: Ledger, claims: pd.DataFrame, stopped: Collection[str]) -> str:
     """How much the seeds leave open, beside the same from before the profile's schedule changed, where that is kept."""
     profile = ledger.workspace.profile
     before = decided.load(making.workspace.root / "results" / "decided" / f"{profile.name}-before.json")
-    return decided.decided_html(decided.decided(book.BOOK, ledger, claims, what=decided.schedule(profile)), before)
+    now = decided.decided(book.BOOK, ledger, claims, what=decided.schedule(profile), stopped=stopped)
+    return decided.decided_html(now, before)
 
 
 def _lead(entry: Experiment, ledger: Ledger, found: pd.DataFrame) -> list[str]:

@@ -7,6 +7,7 @@ kept as a file under ``results/decided/``, since the records that it was made fr
 from __future__ import annotations
 
 import html
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,8 @@ class Decided(Strict):
         return settled / all_of if all_of else np.nan
 
 
-def decided(book: Catalogue, ledger: Ledger, claimed: pd.DataFrame, *, what: str, commit: str = "") -> Decided:
+def decided(book: Catalogue, ledger: Ledger, claimed: pd.DataFrame, *, what: str, commit: str = "",
+            stopped: Collection[str] = ()) -> Decided:
     """The table of a profile from its records.
 
     Args:
@@ -84,9 +86,12 @@ def decided(book: Catalogue, ledger: Ledger, claimed: pd.DataFrame, *, what: str
         claimed: the claims of all papers, from :func:`echolib.pages.overview.all_claims`.
         what: the schedule in a few words.
         commit: of the code, where the table is to be kept.
+        stopped: entries whose pages could not be made; they are left out.
     """
     profile, pages, cost = ledger.workspace.profile, [], hours(book, ledger)
     for paper, entry in ((paper, entry) for paper, entries in book.pages.items() for entry in entries):
+        if entry.id in stopped:
+            continue
         spread = {name: float(np.std([100 * r.scores["overall"].mean for r in ledger.require(group)], ddof=1))
                   for name, group in entry.runs(profile).items()
                   if len(group) > 1 and all("overall" in r.scores for r in ledger.require(group))}

@@ -7,7 +7,9 @@ run*: nothing that a paper prints goes missing.
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from dataclasses import fields
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -24,12 +26,19 @@ from echolib.pages.verdict import STATUSES
 _HEADINGS = {k: v[0] for k, v in (DICE_COLUMNS | COUNT_COLUMNS).items()} | {"ms_per_frame": "Time per frame, ms", "dsc": "Dice"}
 #: Columns of :func:`all_cells`.
 COLUMNS = (*(f.name for f in fields(Cell)), "experiment", "records")
+#: No page was stopped.
+NONE: Mapping[str, str] = MappingProxyType({})
 #: Columns that belong to a value beside them: ends of its interval, its spread, how often it was measured.
 _BESIDE = ("lo", "hi", "sd", "runs")
 
 
-def all_cells(book: Catalogue, paper: Paper, ledger: Ledger) -> pd.DataFrame:
+def all_cells(book: Catalogue, paper: Paper, ledger: Ledger, stopped: Mapping[str, str] = NONE) -> pd.DataFrame:
     """Every published cell of a paper: columns of ``scorecard.Cell`` and ``experiment``, ``records`` (keys, a tuple).
+
+    Args:
+        book, paper: whose.
+        ledger: where the records are.
+        stopped: by entry, why its page could not be made; its cells are *not run*.
 
     Raises:
         RecordError: a cell would have no status.
@@ -37,6 +46,10 @@ def all_cells(book: Catalogue, paper: Paper, ledger: Ledger) -> pd.DataFrame:
     entries = book.pages[paper]
     tables = []
     for entry in entries:
+        if entry.id in stopped:
+            if entry.published and not entry.draws:
+                tables.append(unanswered(entry.published).assign(experiment=entry.id, why=stopped[entry.id]))
+            continue
         runs, groups = entry.runs(ledger.workspace.profile), {}
         if entry.measure is None:
             groups = {(p.row, p.column): p.group for p in entry.printed(ledger.workspace.profile)}
@@ -64,9 +77,18 @@ def unanswered(name: str) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-def all_claims(book: Catalogue, paper: Paper, ledger: Ledger) -> pd.DataFrame:
-    """Every claim of a paper's entries: columns experiment, claim, status, why."""
-    tables = [claims(e, ledger).assign(experiment=e.id) for e in book.pages[paper] if e.claims or e.judge]
+def all_claims(book: Catalogue, paper: Paper, ledger: Ledger, stopped: Mapping[str, str] = NONE) -> pd.DataFrame:
+    """Every claim of a paper's entries: columns experiment, claim, status, why. Of an entry in ``stopped`` (see
+    :func:`all_cells`) those that can be told without a record, and those that the front page asks for, are *not run*."""
+    tables = []
+    for entry in book.pages[paper]:
+        if entry.id in stopped:
+            texts = [*(c.text for c in entry.claims), *(q.claim for p in book.papers for q in p.questions if q.entry == entry.id)]
+            tables.append(pd.DataFrame([(text, "not run", stopped[entry.id]) for text in dict.fromkeys(texts)],
+                                       columns=["claim", "status", "why"]).assign(experiment=entry.id))
+        elif entry.claims or entry.judge:
+            tables.append(claims(entry, ledger).assign(experiment=entry.id))
+    tables = [table for table in tables if len(table)]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["claim", "status", "why", "experiment"])
 
 

@@ -290,7 +290,7 @@ def growth_figure(result: Result) -> Figure:
     figure, axes = plt.subplots(lines, columns, figsize=(2.6 * columns, 2.2 * lines), layout="constrained", squeeze=False)
     for axis, curve in zip(axes.flat, result.curves, strict=False):
         axis.plot(curve.x, curve.y, "o-", color=COLOURS["here"], ms=4)
-        axis.set(xlabel=curve.x_label, ylabel=curve.y_label, ylim=(0, 1.15 * max(curve.y)), xticks=curve.x)
+        axis.set(xlabel=curve.x_label, ylabel=curve.y_label, ylim=(0, 1.15 * max(curve.y) or 1), xticks=curve.x)
         axis.tick_params(labelsize=8)
     for axis in list(axes.flat)[len(result.curves):]:
         axis.remove()

@@ -54,8 +54,7 @@ def entry(name: str, groups: tuple[str, ...], draws: str = "") -> SimpleNamespac
                            runs=lambda profile: {g: [(g, s) for s in range(3)] for g in groups})
 
 
-@pytest.fixture
-def found() -> Decided:
+def made(**how: object) -> Decided:
     entries = [entry("one", ("A", "B")), entry("two", ()), entry("three", ()), entry("four", ("A",), draws="one")]
     claimed = pd.DataFrame({"experiment": ["one", "one", "one", "two"],
                             "status": ["holds", "does not hold", "undecided", "holds"]})
@@ -64,7 +63,12 @@ def found() -> Decided:
              "f_notebook": Needs((spec("b9"), spec("lost")), ())}
     book = SimpleNamespace(pages={Paper("p", "Paper: of <it>", place=1): entries}, notebooks=list(needs),
                            needs=lambda notebook, profile: needs[notebook])
-    return decided.decided(book, Ledger(), claimed, what="much <more>")
+    return decided.decided(book, Ledger(), claimed, what="much <more>", **how)
+
+
+@pytest.fixture
+def found() -> Decided:
+    return made()
 
 
 def test_spreads_and_claims(found):
@@ -75,6 +79,7 @@ def test_spreads_and_claims(found):
     assert (one.holds, one.fails, one.undecided) == (1, 1, 1) and (two.sd_median, two.holds) == (None, 1)
     assert found.share == 0.75
     assert (one.hours, two.hours) == (1.0 + 0.25 + 0.25, 0.25), "a run that two pages ask for counts once, with what it builds on"
+    assert [p.entry for p in made(stopped={"one"}).pages] == ["two"], "a page that lacks records is left out"
     assert np.isnan(Decided(profile="p", what="", pages=()).share)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from echolib import published
 from echolib.config import AblationSize, load_profile
 from echolib.errors import ConfigError
+from echolib.pages import findings, overview
 from echolib.pages.experiment import Claim
 from echolib.papers.book import BOOK
 from echolib.papers.simlvseg.figure7 import FIGURE7, FIGURE7_FRAMES, FIGURE7_PERIODS
@@ -130,3 +133,17 @@ def test_a_page_of_several_tables_is_chosen_by_its_name():
     assert set(single.runs) < set(chosen.runs)
     with pytest.raises(ConfigError, match=r"no entry, page, run or evaluation 'table9'.*; pages: .*pkecho_ablations.*; keys: "):
         BOOK.select("table9", desk)
+
+
+def test_pages_that_lack_records_leave_the_front_page_and_the_scorecard_standing():
+    """Every page stopped, and no record anywhere: each cell and each question of the front page is there, and not run."""
+    stopped = {name: "its page lacks a record" for name in BOOK.entries}
+    ledger = SimpleNamespace(workspace=SimpleNamespace(profile=PROFILES["desk"]))
+    claimed = pd.concat([overview.all_claims(BOOK, paper, ledger, stopped) for paper in BOOK.papers], ignore_index=True)
+    cells = pd.concat([overview.all_cells(BOOK, paper, ledger, stopped) for paper in BOOK.papers], ignore_index=True)
+    assert set(claimed.status) == set(cells.status) == {"not run"} and not claimed.duplicated(["experiment", "claim"]).any()
+    answered = {entry.published for entry in BOOK.entries.values() if entry.published and not entry.draws}
+    shown = sum(len(overview.unanswered(name)) for name in answered)
+    assert shown == cells.experiment.isin(BOOK.entries).sum() > 500
+    text = findings.findings_html(BOOK, claimed)
+    assert text.count("its page lacks a record") == text.count("Not asked") == sum(len(paper.questions) for paper in BOOK.papers)
