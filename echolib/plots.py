@@ -40,7 +40,8 @@ def use_style() -> None:
 def show(figure: Figure, caption: str, alt: str, data: pd.DataFrame | None = None, name: str = "figure") -> HTML:
     """A finished figure as a page element, with itself as PDF and its data as CSV to download; closes the matplotlib figure.
 
-    The downloads are in the page itself, so that they work without a server; a PDF of more than 100 kB is left out.
+    On a phone it keeps a size at which its type can be read, and scrolls sideways. The downloads are in the page itself, so that
+    they work without a server; a PDF of more than 100 kB is left out.
 
     Args:
         figure: the figure.
@@ -57,8 +58,12 @@ def show(figure: Figure, caption: str, alt: str, data: pd.DataFrame | None = Non
         if len(page) <= 100_000:
             links.append(_download("Figure, PDF", f"{name}.pdf", "application/pdf", page))
     plt.close(figure)
-    return HTML(f'<figure class="echo-figure"><img alt="{html.escape(alt, quote=True)}" '
-                f'src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
+    dpi = figure.dpi if plt.rcParams["savefig.dpi"] == "figure" else plt.rcParams["savefig.dpi"]
+    wide = int.from_bytes(picture[16:20], "big") / dpi * 96  # CSS px; the width in pixels stands in a PNG's head
+    return HTML('<figure class="echo-figure">'
+                f'<div class="echo-scroll" tabindex="0" role="group" aria-label="{html.escape(caption, quote=True)}">'
+                f'<img style="--natural: {wide:.0f}px" alt="{html.escape(alt, quote=True)}" '
+                f'src="data:image/png;base64,{base64.b64encode(picture).decode()}"></div>'
                 f"<figcaption>{html.escape(caption)}{''.join(links)}</figcaption></figure>")
 
 

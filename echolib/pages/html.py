@@ -25,4 +25,4 @@ def html_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]],
                    for first, *rest in rows)
     label = html.escape(caption, quote=True)  # a group, no landmark: of those each must have a name of its own on the page
     return (f'<div class="echo-scroll" tabindex="0" role="group" aria-label="{label}"><table class="{kind}">'
-            f"<caption>{html.escape(caption)}</caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>")
+            f"<caption><span>{html.escape(caption)}</span></caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 from itertools import product
 
@@ -10,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from echolib import plots
 from echolib.pages.estimates import best_set, cube, estimate, resample
@@ -135,5 +137,8 @@ def test_a_figure_brings_its_numbers_and_itself_for_download():
     found = dict(re.findall(r'download="([\w.]+)" href="data:[\w/]+;base64,([^"]+)"', page))
     assert base64.b64decode(found["numbers.csv"]).decode() == table.to_csv(index=False)
     assert base64.b64decode(found["numbers.pdf"]).startswith(b"%PDF")
+    picture = base64.b64decode(re.search(r"data:image/png;base64,([^\"]+)", page)[1])
+    inches = Image.open(io.BytesIO(picture)).width / figure.dpi
+    assert int(re.search(r"--natural: (\d+)px", page)[1]) == round(96 * inches), "the size at which its type can be read"
     bare, _ = plt.subplots()
     assert "download" not in plots.show(bare, "Caption", "Alt").data
