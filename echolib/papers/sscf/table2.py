@@ -36,13 +36,13 @@ def run(profile: Profile, name: str, dataset: str, seed: int, subset: SubsetSpec
 
 
 def printed_weight(profile: Profile, options: Options) -> dict[str, list[RunSpec]]:
-    """The trainings on CAMUS of every network with unlabelled frames, at the printed weight of the consistency: by network, those
-    of all folds and seeds. Empty where the profile has no other weight."""
+    """The trainings on CAMUS of the whole network at the printed weight of the consistency: those of all folds and seeds, by
+    network. Empty where the profile has no other weight."""
     chosen = getattr(options, "datasets", None) or DATASETS
     if profile.sscf is None or profile.sscf.camus_weight == WEIGHT or "CAMUS" not in chosen:
         return {}
     printed = profile.model_copy(update={"sscf": profile.sscf.model_copy(update={"camus_weight": WEIGHT})})
-    names = [ROWS[row] for row in profile.sscf.rows if row != "unet"]
+    names = [ROWS[row] for row in profile.sscf.rows if row == "full"]
     out: dict[str, list[RunSpec]] = {name: [] for name in names}
     for seed in profile.seeds:
         for group, one in laid_out(printed, seed, names, run, ["CAMUS"]).items():
