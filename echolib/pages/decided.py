@@ -159,9 +159,11 @@ def decided_html(now: Decided, before: Decided | None = None) -> str:
     rows = []
     for page in now.pages:
         old = was.get(page.entry)
-        rows.append((html.escape(page.title), *(_side(old) if before else ()), *_side(page)))
-    halves = ("Seed SD, median", "largest", "core-hours", "hold", "do not", "same", "open")
-    head = ("Page", *([f"{h}, before" for h in halves] if before else []), *([f"{h}, now" for h in halves] if before else halves))
+        hours = "–" if page.hours is None else f"{page.hours:.2f}"
+        rows.append((html.escape(page.title), *(_side(old) if before else ()), *_side(page), hours))
+    halves = ("Seed SD, median", "largest", "hold", "do not", "same", "open")
+    head = ("Page", *([f"{h}, before" for h in halves] if before else []), *([f"{h}, now" for h in halves] if before else halves),
+            "Core-hours")
     totals = _total(now)
     lead = (f"<p>Of {sum(totals)} claims {totals[0]} hold, {totals[1]} do not, {totals[2]} make no difference, and {totals[3]} "
             "are undecided")
@@ -178,10 +180,9 @@ def decided_html(now: Decided, before: Decided | None = None) -> str:
 
 def _side(page: Page | None) -> tuple[str, ...]:
     if page is None:
-        return ("–",) * 7
+        return ("–",) * 6
     sd = ("–", "–") if page.sd_median is None else (f"{page.sd_median:.2f}", f"{page.sd_largest:.2f}")
-    hours = "–" if page.hours is None else f"{page.hours:.2f}"
-    return (*sd, hours, *map(str, (page.holds, page.fails, page.same, page.undecided)))
+    return (*sd, *map(str, (page.holds, page.fails, page.same, page.undecided)))
 
 
 def _total(found: Decided) -> tuple[int, ...]:

@@ -89,7 +89,7 @@ def test_it_stands_beside_the_table_from_before(found):
     assert "Of 4 claims 2 hold, 1 do not, 0 make no difference, and 1 are undecided; before, of 3: 1, 1, 0 and 1" in text
     assert "much &lt;more&gt;" in text and "0123456789 " not in text and "(commit 0123456789): less" in text
     rows = text.split("<tr>")[2:]
-    assert len(rows) == 2 and rows[0].count("3.50") == 2 and rows[1].count("–") == 7 + 2
+    assert len(rows) == 2 and rows[0].count("3.50") == 2 and rows[1].count("–") == 6 + 2
     assert "before" not in decided_html(found) and "1.8 in all" in text
 
 
