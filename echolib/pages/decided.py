@@ -110,15 +110,19 @@ def decided(book: Catalogue, ledger: Ledger, claimed: pd.DataFrame, *, what: str
 
 def hours(book: Catalogue, ledger: Ledger) -> dict[str, float]:
     """Core-hours of the trainings and evaluations of each notebook that none before it asks for: wall time x threads x processes
-    of their records. A notebook of which a record is missing is left out."""
+    of their records. A training that others build on counts where it has a record; it is not committed unless a page shows it.
+    A notebook of which another record is missing is left out."""
     profile, seen, out = ledger.workspace.profile, set(), {}
     for notebook in book.notebooks:
         needs = book.needs(notebook, profile)
-        asked = [(ledger.runs, s) for run in needs.runs for s in chain(run)]
-        asked += [(ledger.evaluations, s) for s in needs.evaluations]
+        asked = [(ledger.runs, s) for s in needs.runs] + [(ledger.evaluations, s) for s in needs.evaluations]
+        below = [s for run in needs.runs for s in chain(run)[:-1]]
         new = {s.key: kind.find(s).record for kind, s in asked if s.key not in seen}
+        whole = None not in new.values()
+        found = {s.key: ledger.runs.find(s).record for s in below if s.key not in seen | new.keys()}
+        new |= {key: record for key, record in found.items() if record is not None}
         seen |= new.keys()
-        if new and None not in new.values():
+        if new and whole:
             took = [r.provenance.wall_seconds * r.provenance.threads * r.provenance.processes for r in new.values()]
             out[notebook] = sum(took) / 3600
     return out
@@ -171,7 +175,7 @@ def decided_html(now: Decided, before: Decided | None = None) -> str:
         old = _total(before)
         lead += f"; before, of {sum(old)}: {old[0]}, {old[1]}, {old[2]} and {old[3]}"
     lead += (". SD: of the mean Dice of the test split between seeds, in points, over the groups of runs of a page. Core-hours: "
-             "of the trainings and evaluations that no page above asks for, by their records; "
+             "of the trainings and evaluations that no page above asks for, by the records that are kept; "
              f"{sum(p.hours or 0 for p in now.pages):.1f} in all.</p>")
     about = f"<p>Now: {html.escape(now.what)}." + (
         f" Before (commit {html.escape(before.commit[:10])}): {html.escape(before.what)}." if before else "") + "</p>"

@@ -58,7 +58,7 @@ def made(**how: object) -> Decided:
     entries = [entry("one", ("A", "B")), entry("two", ()), entry("three", ()), entry("four", ("A",), draws="one")]
     claimed = pd.DataFrame({"experiment": ["one", "one", "one", "two"],
                             "status": ["holds", "does not hold", "undecided", "holds"]})
-    needs = {"o_notebook": Needs((spec("b1", parent=spec("a1")),), (spec("b2"),)),
+    needs = {"o_notebook": Needs((spec("b1", parent=spec("a1"), other=spec("lost")),), (spec("b2"),)),
              "t_notebook": Needs((spec("c1"), spec("b1")), ()),
              "f_notebook": Needs((spec("b9"), spec("lost")), ())}
     book = SimpleNamespace(pages={Paper("p", "Paper: of <it>", place=1): entries}, notebooks=list(needs),
