@@ -82,11 +82,11 @@ def weights_html(table: pd.DataFrame) -> HTML:
     """
     if table.empty:
         return HTML("<p>This profile trains with the weight as printed.</p>")
-    rows = [(html.escape(r.network), f"{r.weight:g}", f"{r.emptied} of {r.trainings}",
+    rows = [(f"{r.weight:g}", f"{r.emptied} of {r.trainings}",
              "–" if np.isnan(r.dice) else f"{r.dice:.2f}" + ("" if np.isnan(r.sd) else f" <small>± {r.sd:.2f}</small>"))
             for r in table.itertuples()]
-    caption = "Trainings on CAMUS by the weight of the consistency at the end of its ramp; 1 is printed"
-    head = ("Network", "Weight", "Ended with empty masks", "Dice of the others, %, ± sd")
+    caption = "Trainings of the whole network on CAMUS by the weight of the consistency at the end of its ramp; 1 is printed"
+    head = ("Weight", "Ended with empty masks", "Dice of the others, %, ± sd")
     return HTML(html_table(caption, head, rows, "echo-table"))
 
 

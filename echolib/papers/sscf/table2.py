@@ -35,41 +35,34 @@ def run(profile: Profile, name: str, dataset: str, seed: int, subset: SubsetSpec
     return sscf_run(profile, row, seed=seed, data=data_of(profile, dataset), subset=subset)
 
 
-def printed_weight(profile: Profile, options: Options) -> dict[str, list[RunSpec]]:
-    """The trainings on CAMUS of the whole network at the printed weight of the consistency: those of all folds and seeds, by
-    network. Empty where the profile has no other weight."""
-    chosen = getattr(options, "datasets", None) or DATASETS
-    if profile.sscf is None or profile.sscf.camus_weight == WEIGHT or "CAMUS" not in chosen:
-        return {}
-    printed = profile.model_copy(update={"sscf": profile.sscf.model_copy(update={"camus_weight": WEIGHT})})
-    names = [ROWS[row] for row in profile.sscf.rows if row == "full"]
-    out: dict[str, list[RunSpec]] = {name: [] for name in names}
-    for seed in profile.seeds:
-        for group, one in laid_out(printed, seed, names, run, ["CAMUS"]).items():
-            out[group.partition(on("", "CAMUS"))[0]].append(one)
-    return {name: found for name, found in out.items() if found}
+def whole_on_camus(profile: Profile, weight: float) -> list[RunSpec]:
+    """The trainings on CAMUS of the whole network at a weight of the consistency, of all seeds and folds."""
+    sized = profile.model_copy(update={"sscf": profile.sscf.model_copy(update={"camus_weight": weight})})
+    return [one for seed in profile.seeds for one in laid_out(sized, seed, [ROWS["full"]], run, ["CAMUS"]).values()]
+
+
+def weights(profile: Profile, options: Options) -> tuple[float, ...]:
+    """The weights that the page compares: the printed one and the profile's; none where they are the same."""
+    size, chosen = profile.sscf, getattr(options, "datasets", None) or DATASETS
+    asked = size is not None and size.camus_weight != WEIGHT and "full" in size.rows and "CAMUS" in chosen
+    return (WEIGHT, size.camus_weight) if asked else ()
 
 
 def weights_table(ledger: Ledger, options: Options) -> pd.DataFrame:
-    """What the weight of the consistency does on CAMUS: a row a network and weight, with the trainings, those that ended with
-    empty masks (a Dice of 0 on every traced test frame), and mean and sd of the others' Dice in %. No rows where the profile has
-    the printed weight."""
+    """What the weight of the consistency does to the whole network on CAMUS: a row a weight, with the trainings, those that ended
+    with empty masks (a Dice of 0 on every traced test frame), and mean and sd of the others' Dice in %. No rows where the profile
+    has the printed weight."""
     profile, rows = ledger.workspace.profile, []
-    chosen: dict[str, list[RunSpec]] = {}
-    for seed in profile.seeds:
-        for group, one in groups(profile, seed, options).items():
-            chosen.setdefault(group.partition(on("", "CAMUS"))[0], []).append(one)
-    for name, printed in printed_weight(profile, options).items():
-        for weight, runs in ((WEIGHT, printed), (profile.sscf.camus_weight, chosen[name])):
-            dice = np.array([100 * record.scores["overall"].mean for record in ledger.require(runs)])
-            left = dice[dice > 0]
-            rows.append({"network": name, "weight": weight, "trainings": len(dice), "emptied": int((dice == 0).sum()),
-                         "dice": left.mean() if len(left) else np.nan, "sd": left.std(ddof=1) if len(left) > 1 else np.nan})
-    return pd.DataFrame(rows, columns=["network", "weight", "trainings", "emptied", "dice", "sd"])
+    for weight in weights(profile, options):
+        dice = np.array([100 * record.scores["overall"].mean for record in ledger.require(whole_on_camus(profile, weight))])
+        left = dice[dice > 0]
+        rows.append({"weight": weight, "trainings": len(dice), "emptied": int((dice == 0).sum()),
+                     "dice": left.mean() if len(left) else np.nan, "sd": left.std(ddof=1) if len(left) > 1 else np.nan})
+    return pd.DataFrame(rows, columns=["weight", "trainings", "emptied", "dice", "sd"])
 
 
 def _more(profile: Profile, options: Options) -> Needs:
-    return Needs(runs=tuple(one for found in printed_weight(profile, options).values() for one in found))
+    return Needs(runs=tuple(one for weight in weights(profile, options) for one in whole_on_camus(profile, weight)))
 
 
 def groups(profile: Profile, seed: int, options: Options) -> Groups:

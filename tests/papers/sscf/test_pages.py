@@ -22,7 +22,6 @@ from echolib.papers.sscf.folds import fold_name, joined, load, on, over_folds
 from echolib.papers.sscf.runs import data_of, sscf_run, subsets
 from tests.papers.standin import PROFILES, StandIn
 
-WHOLE = "Baseline+TCE+BSSF"
 PAPER = next(p for p in BOOK.papers if p.id == "sscf")
 
 
@@ -210,11 +209,11 @@ def test_a_smaller_weight_on_camus_stands_beside_the_printed_one():
     desk, paper = PROFILES["desk"], PROFILES["paper"]
     assert desk.sscf.camus_weight < 1.0 == paper.sscf.camus_weight
     options = table2.TABLE2.options
-    assert table2.printed_weight(paper, options) == {} and table2.printed_weight(desk, options).keys() == {WHOLE}
+    assert table2.weights(paper, options) == () and table2.weights(desk, options) == (1.0, desk.sscf.camus_weight)
     for name, run in table2.groups(desk, 0, options).items():
         there = "CAMUS" in name and not name.startswith("U-Net")
         assert run.recipe.weight == (desk.sscf.camus_weight if there else 1.0), name
-    printed = table2.printed_weight(desk, options)[WHOLE]
+    printed = table2.whole_on_camus(desk, 1.0)
     assert len(printed) == len(desk.seeds) * desk.sscf.camus_folds and {run.recipe.weight for run in printed} == {1.0}
     asked = table2.TABLE2.needs(desk).runs
     assert {run.key for run in printed} <= {run.key for run in asked}
@@ -231,8 +230,8 @@ def test_trainings_that_end_with_empty_masks_are_counted_apart(monkeypatch):
             means = [0.0 if run.recipe.weight == 1.0 and k % 2 else 0.5 + 0.01 * k for k, run in enumerate(runs)]
             return [SimpleNamespace(scores={"overall": SimpleNamespace(mean=mean)}) for mean in means]
 
-    found = table2.weights_table(Ledger(), table2.TABLE2.options).set_index(["network", "weight"])
-    at_one, smaller = found.loc[(WHOLE, 1.0)], found.loc[(WHOLE, desk.sscf.camus_weight)]
+    found = table2.weights_table(Ledger(), table2.TABLE2.options).set_index("weight")
+    at_one, smaller = found.loc[1.0], found.loc[desk.sscf.camus_weight]
     assert (at_one.trainings, at_one.emptied, smaller.emptied) == (9, 4, 0)
     assert at_one.dice == pytest.approx(54.0) and smaller.dice == pytest.approx(54.0)
     text = drawing.weights_html(found.reset_index()).data
