@@ -121,7 +121,7 @@ class Workspace:
         if data.phantom is not None:
             from echolib.phantom.cohort import write_camus, write_echonet  # only this step writes phantoms
             write = {"echonet": write_echonet, "camus": write_camus}[data.layout]
-            with locked(self.build / "cohort" / ".lock"):
+            with locked(_lock(folder)):
                 write(folder, data.phantom, workers=workers or cores(), progress=progress,
                       device="cuda" if torch.cuda.is_available() else "cpu")
         # A split that was asked to be empty (a probed preset has test studies only) is no damage.
@@ -187,7 +187,7 @@ class Workspace:
         from echolib.phantom.cohort import write_echonet
         names, whole = sorted(set(names)), self.cohort_dir(data)
         folder = whole.with_name(f"{whole.name}-{len(names)}-{hashlib.sha256(' '.join(names).encode()).hexdigest()[:8]}")
-        with locked(self.build / "cohort" / ".lock"):
+        with locked(_lock(whole)), locked(_lock(folder)):  # studies of the whole are taken from there
             write_echonet(folder, data.phantom, workers=cores(), progress=progress, only=names, whole=whole,
                           device="cuda" if torch.cuda.is_available() else "cpu")
         return self.packed(data, _whole(self.read(data, folder), True), progress=progress), folder
@@ -195,9 +195,12 @@ class Workspace:
     def packed(self, data: DataSpec, cohort: Cohort, *, progress: bool = True) -> ClipStore:
         """The packed clips of a cohort that was read, made if they are missing."""
         out = self.store_dir(data, cohort)
-        with locked(self.build / "store" / ".lock"):
-            store = pack(cohort, out, size=data.size, channels=data.channels, progress=progress, workers=cores())
-            return open_verified(store.path)
+        return open_verified(pack(cohort, out, size=data.size, channels=data.channels, progress=progress, workers=cores()).path)
+
+
+def _lock(folder: Path) -> Path:
+    """The lock of whoever writes ``folder``: one a folder, so that a process does not wait for a cohort that it needs not."""
+    return folder.with_name(f".{folder.name}.lock")
 
 
 def _whole(cohort: Cohort, empty_split: bool) -> Cohort:
