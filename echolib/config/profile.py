@@ -185,6 +185,18 @@ class Wanted(Strict):
     groups: tuple[str, ...] | None = Field(None, min_length=1, description="names of its groups of runs; None: all")
 
 
+class FurtherSeeds(Strict):
+    """Seeds beyond the profile's, for the claims between some groups of runs of a table or figure.
+
+    A claim whose groups are all named is tested on these seeds too. What the page shows of each group stays that of the
+    profile's seeds, so that all of its rows rest on as many.
+    """
+
+    entry: str = Field(description="a table's or figure's id, such as those that `echolib run` takes")
+    groups: tuple[str, ...] = Field(min_length=2, description="names of its groups of runs")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1, description="none of the profile's own")
+
+
 class Profile(Strict):
     """Which data and how much of the protocol; see ``profiles/*.yml``."""
 
@@ -211,8 +223,18 @@ class Profile(Strict):
     family: FamilySize | None = Field(None, description="None: the methods are not compared")
     bootstrap: int = Field(10_000, ge=100, description="resamples of a bootstrap interval")
     probe: ProbeSpec = ProbeSpec()
+    further: tuple[FurtherSeeds, ...] = Field((), description="more seeds where a claim hangs on them")
     order: tuple[Wanted, ...] = Field((), description="what is computed first, most wanted first; then whatever else the book "
                                                       "needs, in its own order")
+
+    @model_validator(mode="after")
+    def _further_seeds(self) -> Profile:
+        for one in self.further:
+            twice = sorted(set(one.seeds) & set(self.seeds)) or [s for s in one.seeds if one.seeds.count(s) > 1]
+            if twice:
+                raise ValueError(f"further: {one.entry}: seed {twice[0]} is there already; expected others than "
+                                 f"{', '.join(map(str, self.seeds))}, each once")
+        return self
 
     def probe_data(self, preset: str) -> DataSpec:
         """The cohort of a probed preset: test studies only, frames stored as those of the main cohort."""

@@ -135,8 +135,21 @@ class Catalogue:
             notebook: its name.
             profile: the profile.
             values: a reader's values.
+
+        Raises:
+            ConfigError: the profile gives further seeds to claims that there are not.
         """
         total = Needs()
+        for one in profile.further:
+            claims = self.entries[one.entry].claims if one.entry in self.entries else None
+            if claims is None:
+                raise ConfigError(f"profile {profile.name!r}: 'further' names no entry {one.entry!r}; entries: "
+                                  f"{', '.join(self.entries)}")
+            named = [{name for pair in claim.pairs for name in pair} for claim in claims if claim.measure is None]
+            if not any(groups <= set(one.groups) for groups in named):
+                raise ConfigError(f"profile {profile.name!r}: 'further': no claim of {one.entry} about the Dice of runs has all "
+                                  f"its groups among {', '.join(map(repr, one.groups))}; expected those of a claim: "
+                                  f"{'; '.join(', '.join(map(repr, sorted(groups))) for groups in named) or 'it has none'}")
         for entry in self.turned(notebook, values or {}):
             total += entry.needs(entry.options.applied(profile))
         return total

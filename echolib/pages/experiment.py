@@ -55,7 +55,7 @@ class SeedOptions(Options):
 
     def applied(self, profile: Profile) -> Profile:
         """The profile with other seeds."""
-        return profile if self.seeds is None else profile.model_copy(update={"seeds": self.seeds})
+        return profile if self.seeds is None else profile.model_copy(update={"seeds": self.seeds, "further": ()})
 
 
 def with_option(profile: Profile, option: str, what: str, changes: dict[str, Any]) -> Profile:
@@ -296,6 +296,24 @@ class Experiment:
                 out.setdefault(name, []).append(spec)
         return out
 
+    def further(self, profile: Profile) -> dict[str, list[RunSpec]]:
+        """Runs of seeds beyond the profile's, by group name, for the claims that hang on them; none on a reader's own page.
+
+        Raises:
+            ConfigError: the profile names a group that the entry has not.
+        """
+        out: dict[str, list[RunSpec]] = {}
+        for one in profile.further if not self.options.changed else ():
+            for seed in one.seeds if one.entry == self.id else ():
+                runs = self.groups(profile, seed, self.options)
+                unknown = [name for name in one.groups if name not in runs]
+                if unknown:
+                    raise ConfigError(f"profile {profile.name!r}: 'further' names no group {unknown[0]!r} of {self.id}; its "
+                                      f"groups: {', '.join(runs) or 'none in this profile'}")
+                for name in one.groups:
+                    out.setdefault(name, []).append(runs[name])
+        return out
+
     def evaluations(self, profile: Profile) -> dict[str, list[EvaluationSpec]]:
         """The evaluations that claims compare, by group name."""
         return self.evaluations_of(profile, self.options)
@@ -307,6 +325,6 @@ class Experiment:
     def needs(self, profile: Profile) -> Needs:
         """Everything that the page asks the ledger for."""
         evaluations = [spec for group in self.evaluations(profile).values() for spec in group]
-        runs = [spec for group in self.runs(profile).values() for spec in group]
+        runs = [spec for groups in (self.runs(profile), self.further(profile)) for group in groups.values() for spec in group]
         own = Needs(once([*runs, *(s.run for s in evaluations if s.run is not None)]), once(evaluations))
         return own + self.more(profile, self.options)

@@ -87,11 +87,15 @@ def _answer(printed: Printed, records: list[Record], ledger: Ledger) -> Cell:
 
 
 def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
-    """Each claim of the experiment with its verdict: columns claim, status, why."""
+    """Each claim of the experiment with its verdict: columns claim, status, why.
+
+    A claim about the Dice of runs is tested on the profile's further seeds too, where it has some for each of its groups.
+    """
     if experiment.judge is not None:
         return experiment.judge(ledger, experiment.options)
     profile, rows = ledger.workspace.profile, []
     runs, evaluations, known = experiment.runs(profile), experiment.evaluations(profile), {}
+    further = experiment.further(profile)
     for claim in experiment.claims:
         groups = evaluations if claim.measure else runs
         named = list(dict.fromkeys(name for pair in claim.pairs for name in pair))
@@ -108,6 +112,8 @@ def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
                                                                claim.measure) if claim.measure else
                                                   [ledger.scores(spec) for spec in groups[name]])
             tables = {name: known[name, claim.measure] for name in named}
+            if claim.measure is None and further.keys() >= set(named):
+                tables = {name: [*tables[name], *(ledger.scores(spec) for spec in further[name])] for name in named}
             verdict = claim_verdict(claim, tables, profile.quotable)
         rows.append({"claim": claim.text, "status": verdict.status, "why": verdict.why})
     return pd.DataFrame(rows, columns=["claim", "status", "why"])
