@@ -74,19 +74,20 @@ def measured_html(results: Results, resamples: int, quantities: dict[str, Quanti
                            "echo-table echo-sortable"))
 
 
-def weights_html(table: pd.DataFrame) -> HTML:
-    """The weight of the consistency and the trainings that it empties.
+def trainings_html(table: pd.DataFrame) -> HTML:
+    """Trainings on CAMUS, and those among them that ended with empty masks.
 
     Args:
-        table: from :func:`echolib.papers.sscf.table2.weights_table`.
+        table: from :func:`echolib.papers.sscf.table2.trainings_table`.
     """
     if table.empty:
-        return HTML("<p>This profile trains with the weight as printed.</p>")
-    rows = [(f"{r.weight:g}", f"{r.emptied} of {r.trainings}",
+        return HTML("<p>Nothing is trained on CAMUS here.</p>")
+    rows = [(html.escape(r.row), f"{r.weight:g}", f"{r.emptied} of {r.trainings}",
              "–" if np.isnan(r.dice) else f"{r.dice:.2f}" + ("" if np.isnan(r.sd) else f" <small>± {r.sd:.2f}</small>"))
             for r in table.itertuples()]
-    caption = "Trainings of the whole network on CAMUS by the weight of the consistency at the end of its ramp; 1 is printed"
-    head = ("Weight", "Ended with empty masks", "Dice of the others, %, ± sd")
+    caption = ("Trainings on CAMUS, all seeds and folds, by network and weight of the consistency at the end of its ramp; 1 is "
+               "printed")
+    head = ("Network", "Weight", "Ended with empty masks", "Dice of the others, %, ± sd")
     return HTML(html_table(caption, head, rows, "echo-table"))
 
 

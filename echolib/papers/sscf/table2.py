@@ -35,34 +35,36 @@ def run(profile: Profile, name: str, dataset: str, seed: int, subset: SubsetSpec
     return sscf_run(profile, row, seed=seed, data=data_of(profile, dataset), subset=subset)
 
 
-def whole_on_camus(profile: Profile, weight: float) -> list[RunSpec]:
-    """The trainings on CAMUS of the whole network at a weight of the consistency, of all seeds and folds."""
-    sized = profile.model_copy(update={"sscf": profile.sscf.model_copy(update={"camus_weight": weight})})
-    return [one for seed in profile.seeds for one in laid_out(sized, seed, [ROWS["full"]], run, ["CAMUS"]).values()]
-
-
-def weights(profile: Profile, options: Options) -> tuple[float, ...]:
-    """The weights that the page compares: the printed one and the profile's; none where they are the same."""
+def on_camus(profile: Profile, options: Options) -> dict[tuple[str, float], list[RunSpec]]:
+    """The trainings on CAMUS, of all seeds and folds, by row and weight of the consistency: each row at the profile's weight, the
+    whole network at the printed one as well. None where the profile does not train on CAMUS or a reader leaves it out."""
     size, chosen = profile.sscf, getattr(options, "datasets", None) or DATASETS
-    asked = size is not None and size.camus_weight != WEIGHT and "full" in size.rows and "CAMUS" in chosen
-    return (WEIGHT, size.camus_weight) if asked else ()
+    if size is None or profile.camus_training is None or "CAMUS" not in chosen:
+        return {}
+    wanted = [(row, size.camus_weight) for row in size.rows if row != "unet"]
+    wanted += [("full", WEIGHT)] if "full" in size.rows and size.camus_weight != WEIGHT else []
+    out = {}
+    for row, weight in wanted:
+        sized = profile.model_copy(update={"sscf": size.model_copy(update={"camus_weight": weight})})
+        out[ROWS[row], weight] = [one for seed in profile.seeds
+                                  for one in laid_out(sized, seed, [ROWS[row]], run, ["CAMUS"]).values()]
+    return out
 
 
-def weights_table(ledger: Ledger, options: Options) -> pd.DataFrame:
-    """What the weight of the consistency does to the whole network on CAMUS: a row a weight, with the trainings, those that ended
-    with empty masks (a Dice of 0 on every traced test frame), and mean and sd of the others' Dice in %. No rows where the profile
-    has the printed weight."""
-    profile, rows = ledger.workspace.profile, []
-    for weight in weights(profile, options):
-        dice = np.array([100 * record.scores["overall"].mean for record in ledger.require(whole_on_camus(profile, weight))])
+def trainings_table(ledger: Ledger, options: Options) -> pd.DataFrame:
+    """How many trainings on CAMUS ended with empty masks: columns row, weight (of the consistency), trainings, emptied (a Dice of
+    0 on every traced test frame), dice and sd (of the others, %)."""
+    rows = []
+    for (row, weight), specs in on_camus(ledger.workspace.profile, options).items():
+        dice = np.array([100 * record.scores["overall"].mean for record in ledger.require(specs)])
         left = dice[dice > 0]
-        rows.append({"weight": weight, "trainings": len(dice), "emptied": int((dice == 0).sum()),
+        rows.append({"row": row, "weight": weight, "trainings": len(dice), "emptied": int((dice == 0).sum()),
                      "dice": left.mean() if len(left) else np.nan, "sd": left.std(ddof=1) if len(left) > 1 else np.nan})
-    return pd.DataFrame(rows, columns=["weight", "trainings", "emptied", "dice", "sd"])
+    return pd.DataFrame(rows, columns=["row", "weight", "trainings", "emptied", "dice", "sd"])
 
 
 def _more(profile: Profile, options: Options) -> Needs:
-    return Needs(runs=tuple(one for weight in weights(profile, options) for one in whole_on_camus(profile, weight)))
+    return Needs(runs=tuple(one for specs in on_camus(profile, options).values() for one in specs))
 
 
 def groups(profile: Profile, seed: int, options: Options) -> Groups:

@@ -209,11 +209,14 @@ def test_a_smaller_weight_on_camus_stands_beside_the_printed_one():
     desk, paper = PROFILES["desk"], PROFILES["paper"]
     assert desk.sscf.camus_weight < 1.0 == paper.sscf.camus_weight
     options = table2.TABLE2.options
-    assert table2.weights(paper, options) == () and table2.weights(desk, options) == (1.0, desk.sscf.camus_weight)
+    rows = [table2.ROWS[row] for row in ("baseline", "tce", "bssf", "full")]
+    assert list(table2.on_camus(paper, options)) == [(row, 1.0) for row in rows]
+    assert list(table2.on_camus(desk, options)) == [*((row, desk.sscf.camus_weight) for row in rows), (rows[-1], 1.0)]
+    assert not table2.on_camus(desk, options.model_copy(update={"datasets": ("EchoNet-Dynamic",)}))
     for name, run in table2.groups(desk, 0, options).items():
         there = "CAMUS" in name and not name.startswith("U-Net")
         assert run.recipe.weight == (desk.sscf.camus_weight if there else 1.0), name
-    printed = table2.whole_on_camus(desk, 1.0)
+    printed = table2.on_camus(desk, options)[rows[-1], 1.0]
     assert len(printed) == len(desk.seeds) * desk.sscf.camus_folds and {run.recipe.weight for run in printed} == {1.0}
     asked = table2.TABLE2.needs(desk).runs
     assert {run.key for run in printed} <= {run.key for run in asked}
@@ -230,11 +233,11 @@ def test_trainings_that_end_with_empty_masks_are_counted_apart(monkeypatch):
             means = [0.0 if run.recipe.weight == 1.0 and k % 2 else 0.5 + 0.01 * k for k, run in enumerate(runs)]
             return [SimpleNamespace(scores={"overall": SimpleNamespace(mean=mean)}) for mean in means]
 
-    found = table2.weights_table(Ledger(), table2.TABLE2.options).set_index("weight")
-    at_one, smaller = found.loc[1.0], found.loc[desk.sscf.camus_weight]
-    assert (at_one.trainings, at_one.emptied, smaller.emptied) == (9, 4, 0)
-    assert at_one.dice == pytest.approx(54.0) and smaller.dice == pytest.approx(54.0)
-    text = drawing.weights_html(found.reset_index()).data
-    assert text.count("4 of 9") == 1 and "54.00" in text
-    empty = drawing.weights_html(found.reset_index().iloc[:0]).data
-    assert "as printed" in empty
+    found = table2.trainings_table(Ledger(), table2.TABLE2.options)
+    at_one, smaller = found[found.weight == 1.0].iloc[0], found[found.weight != 1.0]
+    assert (at_one.row, at_one.trainings, at_one.emptied) == (table2.ROWS["full"], 9, 4)
+    assert len(smaller) == 4 and not smaller.emptied.any()
+    assert at_one.dice == pytest.approx(54.0) and smaller.dice.tolist() == pytest.approx([54.0] * 4)
+    text = drawing.trainings_html(found).data
+    assert text.count("4 of 9") == 1 and text.count("0 of 9") == 4 and "54.00" in text
+    assert "Nothing is trained on CAMUS" in drawing.trainings_html(found.iloc[:0]).data
