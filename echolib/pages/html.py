@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
+
+#: Characters from which on a cell is a sentence, that must not be squeezed into a column of one word.
+SENTENCE = 60
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -21,8 +25,13 @@ def html_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]],
         kind: class of the style sheet.
     """
     top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "".join(f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
+    body = "".join(f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{_readable(cell)}</td>" for cell in rest) + "</tr>"
                    for first, *rest in rows)
     label = html.escape(caption, quote=True)  # a group, no landmark: of those each must have a name of its own on the page
     return (f'<div class="echo-scroll" tabindex="0" role="group" aria-label="{label}"><table class="{kind}">'
             f"<caption><span>{html.escape(caption)}</span></caption><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>")
+
+
+def _readable(cell: str) -> str:
+    """A cell that keeps a width at which a sentence can be read, on a narrow screen too."""
+    return f'<span class="echo-sentence">{cell}</span>' if len(re.sub(r"<[^>]*>", "", cell)) >= SENTENCE else cell
