@@ -167,7 +167,7 @@ def faster_verdict(faster: Timed, slower: Timed) -> Verdict:
     if min(faster.runs, slower.runs) < MIN_RUNS:
         return Verdict("undecided", f"{seen}; at least {MIN_RUNS} timed runs are needed")
     load = max(faster.load, slower.load)
-    if load > cores() + 0.5:  # other work took turns with the timed one, so the runs are no fair sample
+    if load > 1 + max(0.5, cores() / 4):  # of which 1 is the page's own: what else ran took turns with it, or its caches
         return Verdict("undecided", f"{seen}; the machine was busy (load {load:g} on {cores()} cores)")
     p = float(ttest_ind_from_stats(faster.mean, faster.sd, faster.runs, slower.mean, slower.sd, slower.runs,
                                    equal_var=False).pvalue)
