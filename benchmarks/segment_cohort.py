@@ -2,11 +2,12 @@
 
 Command:  python benchmarks/segment_cohort.py [--record]                 (--n 40 --frames 12 24 for a first look)
 Needs:    nothing; it simulates its clips: AVI, MP4, NIfTI, NPY and DICOM, and among them damaged ones
-Takes:    15 to 30 minutes for 500 clips on 2 quiet cores; fewer with --frames 8 14
+Takes:    15 to 30 minutes for 500 clips on 2 quiet cores; a third of that with a narrow network (--weights) and --frames 8 14
 Aim:      resident memory grows by less than 2 MB per 100 clips; every clip is done or refused by name
 Prints:   clips done and refused, the errors, seconds per clip, memory after a tenth, half and all of the clips, its slope after
           the first fifth, and whether the outputs are complete. One real command on all clips, in a process of its own;
-          memory is the resident set of that process and its children, read when a clip's line appears
+          memory is the resident set of that process and its children, read when a clip's line appears. A record that names
+          other weights than the package's has all of the command but the network's own cost as ever
 """
 
 from __future__ import annotations
