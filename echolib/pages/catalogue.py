@@ -140,16 +140,7 @@ class Catalogue:
             ConfigError: the profile gives further seeds to claims that there are not.
         """
         total = Needs()
-        for one in profile.further:
-            claims = self.entries[one.entry].claims if one.entry in self.entries else None
-            if claims is None:
-                raise ConfigError(f"profile {profile.name!r}: 'further' names no entry {one.entry!r}; entries: "
-                                  f"{', '.join(self.entries)}")
-            named = [{name for pair in claim.pairs for name in pair} for claim in claims if claim.measure is None]
-            if not any(groups <= set(one.groups) for groups in named):
-                raise ConfigError(f"profile {profile.name!r}: 'further': no claim of {one.entry} about the Dice of runs has all "
-                                  f"its groups among {', '.join(map(repr, one.groups))}; expected those of a claim: "
-                                  f"{'; '.join(', '.join(map(repr, sorted(groups))) for groups in named) or 'it has none'}")
+        self._check_further(profile)
         for entry in self.turned(notebook, values or {}):
             total += entry.needs(entry.options.applied(profile))
         return total
@@ -201,16 +192,30 @@ class Catalogue:
 
     def _wanted(self, one: Wanted, profile: Profile) -> tuple[Experiment, tuple[str, ...] | None]:
         """An item of a profile's order: the entry, and the groups that are asked for."""
-        if one.entry not in self.entries:
-            raise ConfigError(f"profile {profile.name!r}: 'order' names no entry {one.entry!r}; entries: "
-                              f"{', '.join(self.entries)}")
-        entry = self.entries[one.entry]
-        have = entry.groups(profile, profile.seeds[0], entry.options)
-        unknown = [name for name in one.groups or () if name not in have]
-        if unknown:
-            raise ConfigError(f"profile {profile.name!r}: 'order' names no group {unknown[0]!r} of {one.entry}; its groups: "
-                              f"{', '.join(have) or 'none in this profile'}")
+        entry = self._named("order", one.entry, one.groups or (), profile)
         return entry, one.groups
+
+    def _named(self, option: str, name: str, groups: Iterable[str], profile: Profile) -> Experiment:
+        """The entry that an option of the profile names with some of its groups of runs."""
+        if name not in self.entries:
+            raise ConfigError(f"profile {profile.name!r}: {option!r} names no entry {name!r}; entries: {', '.join(self.entries)}")
+        entry = self.entries[name]
+        have = entry.groups(profile, profile.seeds[0], entry.options)
+        unknown = [group for group in groups if group not in have]
+        if unknown:
+            raise ConfigError(f"profile {profile.name!r}: {option!r} names no group {unknown[0]!r} of {name}; its groups: "
+                              f"{', '.join(have) or 'none in this profile'}")
+        return entry
+
+    def _check_further(self, profile: Profile) -> None:
+        """Are there the claims that the profile gives further seeds to?"""
+        for one in profile.further:
+            entry = self._named("further", one.entry, one.groups, profile)
+            named = [{name for pair in claim.pairs for name in pair} for claim in entry.claims if claim.measure is None]
+            if not any(groups <= set(one.groups) for groups in named):
+                raise ConfigError(f"profile {profile.name!r}: 'further': no claim of {one.entry} about the Dice of runs has all "
+                                  f"its groups among {', '.join(map(repr, one.groups))}; expected those of a claim: "
+                                  f"{'; '.join(', '.join(map(repr, sorted(groups))) for groups in named) or 'it has none'}")
 
     def check(self, notebook: str, root: Path, profile: Profile, values: dict[str, object] | None = None) -> None:
         """Can the page be made at all, whatever was computed?

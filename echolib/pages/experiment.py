@@ -299,17 +299,12 @@ class Experiment:
     def further(self, profile: Profile) -> dict[str, list[RunSpec]]:
         """Runs of seeds beyond the profile's, by group name, for the claims that hang on them; none on a reader's own page.
 
-        Raises:
-            ConfigError: the profile names a group that the entry has not.
+        That the profile names groups which the entry has is checked by :meth:`Catalogue.needs`.
         """
         out: dict[str, list[RunSpec]] = {}
         for one in profile.further if not self.options.changed else ():
             for seed in one.seeds if one.entry == self.id else ():
                 runs = self.groups(profile, seed, self.options)
-                unknown = [name for name in one.groups if name not in runs]
-                if unknown:
-                    raise ConfigError(f"profile {profile.name!r}: 'further' names no group {unknown[0]!r} of {self.id}; its "
-                                      f"groups: {', '.join(runs) or 'none in this profile'}")
                 for name in one.groups:
                     out.setdefault(name, []).append(runs[name])
         return out
