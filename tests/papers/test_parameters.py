@@ -172,7 +172,7 @@ def test_a_value_of_the_profile_is_not_a_parameter(monkeypatch, nothing_is_compu
 
 def test_a_profile_without_ablations_says_so():
     with pytest.raises(ConfigError, match="runs no ablations, so ratios cannot be set"):
-        BOOK.needs("simlvseg_figure8", DESK.model_copy(update={"ablation": None}), {"ratios": [0.3]})
+        BOOK.needs("simlvseg_figure8", DESK.model_copy(update={"ablation": None, "further": ()}), {"ratios": [0.3]})
 
 
 def test_a_corrected_name_is_forgotten(monkeypatch):
