@@ -1,6 +1,6 @@
 /* Tables of class echo-sortable: a click on a heading sorts by its column, a second one the other way round. */
 document.addEventListener("DOMContentLoaded", () => {
-  const number = text => { const found = text.replace("\u2013", "").match(/^\s*[-+]?\d[\d.,]*/); return found ? parseFloat(found[0].replace(/,/g, "")) : NaN; };
+  const number = text => { const found = text.replace("\u2013", "").replace("\u2212", "-").match(/^\s*[-+]?\d[\d.,]*/); return found ? parseFloat(found[0].replace(/,/g, "")) : NaN; };
   for (const table of document.querySelectorAll("table.echo-sortable")) {
     const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
     heads.forEach((head, column) => {

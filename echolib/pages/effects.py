@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from echolib.pages.estimates import cube, resample
+from echolib.pages.html import true_minus
 from echolib.pages.verdict import MIN_SEEDS, Verdict, order_verdict
 from echolib.plots import COLOURS
 
@@ -75,4 +76,4 @@ def figure(found: pd.DataFrame, names: Iterable[str], title: str, label: str) ->
 def signed(value: float) -> str:
     """Two decimals with a sign; a true minus, and no sign at zero."""
     text = f"{value:+.2f}"
-    return "0.00" if text in ("+0.00", "-0.00") else text.replace("-", "−")
+    return "0.00" if text in ("+0.00", "-0.00") else true_minus(text)

@@ -9,6 +9,14 @@ from collections.abc import Iterable, Sequence
 #: Characters from which on a cell is a sentence, that must not be squeezed into a column of one word.
 SENTENCE = 60
 
+_MINUS = re.compile(r"(?<![\w.–−-])-(?=\.?\d)")
+_TAG = re.compile(r"(<[^>]*>)")
+
+
+def true_minus(text: str) -> str:
+    """Text with a minus sign before its negative numbers; the hyphen of "1e-10", "16-17", "R18-34" and of tags stays."""
+    return "".join(part if part.startswith("<") else _MINUS.sub("−", part) for part in _TAG.split(text))
+
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """:func:`html_table` as a MyST raw block."""
@@ -21,7 +29,7 @@ def html_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]],
     Args:
         caption: plain text, also its accessible name.
         head: HTML of the column headings.
-        rows: HTML of the cells; the first cell of each row is its heading.
+        rows: HTML of the cells; the first cell of each row is its heading. Negative numbers get a minus sign.
         kind: class of the style sheet.
     """
     top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
@@ -33,5 +41,6 @@ def html_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]],
 
 
 def _readable(cell: str) -> str:
-    """A cell that keeps a width at which a sentence can be read, on a narrow screen too."""
+    """A cell with minus signs, that keeps a width at which a sentence can be read, on a narrow screen too."""
+    cell = true_minus(cell)
     return f'<span class="echo-sentence">{cell}</span>' if len(re.sub(r"<[^>]*>", "", cell)) >= SENTENCE else cell

@@ -30,6 +30,7 @@ import pandas as pd
 from scipy import stats
 
 from echolib.evaluation.bootstrap import paired_test
+from echolib.pages.html import true_minus
 
 Status = Literal["exact", "differs", "holds", "does not hold", "no difference", "undecided", "awaiting data",
                  "as published", "not run"]
@@ -45,10 +46,13 @@ MAX_SEEDS = 1000
 
 @dataclass(frozen=True)
 class Verdict:
-    """A status and the sentence that explains it."""
+    """A status and the sentence that explains it; negative numbers in it are set with a minus sign."""
 
     status: Status
     why: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "why", true_minus(self.why))
 
 
 @dataclass(frozen=True)

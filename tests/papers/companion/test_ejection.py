@@ -54,7 +54,7 @@ def test_the_table_counts_errors_and_videos_without_a_beat(results):
     ours = row(page, "SimLVSeg-3D")
     assert "3.00 <small>(3.00–3.00)</small>" in ours and "+3.0 ± 2.0" in ours and "+3.0 <small>(MAE 3.0)</small>" in ours
     assert ours.rstrip().endswith("<td>12</td><td>0</td></tr>")
-    assert "-6.0 ± 0.0" in row(page, "nnU-Net") and "<td>6</td><td>2</td>" in row(page, "nnU-Net")
+    assert "−6.0 ± 0.0" in row(page, "nnU-Net") and "<td>6</td><td>2</td>" in row(page, "nnU-Net")
     assert "<td>12.50</td><td>0.00</td>" in row(page, "always the mean EF")
 
 

@@ -105,7 +105,7 @@ def test_what_two_runs_share_cancels_in_their_difference():
 
 @pytest.mark.parametrize(("switched", "quotable", "status", "why"), [
     ((0.82, 0.82, 0.83), True, "raises", "+2.33 Dice points over 3 seeds"),
-    ((0.78, 0.79, 0.78), True, "lowers", "-1.67 Dice points"),
+    ((0.78, 0.79, 0.78), True, "lowers", "−1.67 Dice points"),
     ((0.82, 0.79, 0.80), True, "no difference found", "seeds would decide"),
     ((0.82, 0.82), True, "undecided", "at least 3 seeds are needed"),
     ((0.82, 0.82, 0.83), False, "undecided", "only proves that the path works")])
