@@ -270,7 +270,8 @@ def _render(making: _Making, executed: list[Path]) -> Path:
 
 def _generated(making: _Making, ledger: Ledger) -> tuple[dict[str, str], dict[str, Path]]:
     """Generated parts of the Markdown pages by file name, and files for the site. What lacks a record becomes a notice."""
-    texts: dict[str, str] = {}
+    titles = {name: title(name, making.workspace.root) for name in book.BOOK.notebooks}
+    texts = {"parameters.md": _raw_html(overview.parameters_html(book.BOOK, titles))}
     for paper in book.BOOK.papers:
         texts |= paper.generated(making.workspace.root / "profiles")
     card, parts, quotes, files, claims = [], [], [], {}, []

@@ -122,6 +122,22 @@ def overview_html(book: Catalogue, found: pd.DataFrame, claimed: pd.DataFrame) -
                          "echo-table echo-sortable"))
 
 
+def parameters_html(book: Catalogue, titles: Mapping[str, str]) -> str:
+    """What a reader may turn on each page beside the profile, as a table.
+
+    Args:
+        titles: of the notebooks, by name.
+    """
+    rows = []
+    for paper in book.papers:
+        for notebook in dict.fromkeys(entry.notebook for entry in book.pages[paper]):
+            names = type(book.of_notebook(notebook)[0].options).model_fields
+            if names:
+                link = f'<a href="../notebooks/{notebook}.html">{html.escape(titles[notebook])}</a>'
+                rows.append((html.escape(paper.title), link, ", ".join(f"<code>{name}</code>" for name in names)))
+    return html_table("The parameters of each page", ("Part", "Page", "Takes"), rows)
+
+
 def record_files(book: Catalogue, ledger: Ledger, found: pd.DataFrame) -> dict:
     """Path in the built site -> record, for every record that the page links to."""
     keys, profile = {key for group in found.records for key in group}, ledger.workspace.profile

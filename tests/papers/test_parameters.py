@@ -4,6 +4,7 @@ of running a notebook: ``echolib notebook --set``, papermill, and the cells by h
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,8 +19,8 @@ from echolib.cli import app
 from echolib.config import load_profile
 from echolib.errors import ConfigError, EcholibError, RecordError
 from echolib.ledger.ledger import Ledger
-from echolib.pages import reader
-from echolib.pages.catalogue import source
+from echolib.pages import overview, reader
+from echolib.pages.catalogue import source, title
 from echolib.pages.notebooks import parameters_of, validate
 from echolib.papers.book import BOOK
 
@@ -97,6 +98,14 @@ def test_a_notebook_declares_what_its_page_takes(notebook):
     given = ", ".join(f"{name}={name}" for name in fields)
     assert f'open_page("{notebook}", profile, ' in text and sorted(given.split(", ")) == sorted(
         text.split(f'open_page("{notebook}", profile, ')[1].split(")")[0].split(", ")), "every parameter reaches the page"
+
+
+def test_the_book_lists_the_parameters_of_every_notebook():
+    page = overview.parameters_html(BOOK, {name: title(name, ROOT) for name in BOOK.notebooks})
+    for notebook in BOOK.notebooks:
+        row = next((part for part in page.split("<tr>") if f'href="../notebooks/{notebook}.html"' in part), "")
+        declared = [name for name in parameters_of(source(notebook, ROOT)) if name != "profile"]
+        assert re.findall(r"<code>(\w+)</code>", row) == declared, notebook
 
 
 @pytest.mark.parametrize("notebook", BOOK.notebooks)
