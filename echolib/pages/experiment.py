@@ -153,6 +153,14 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Further:
+    """Runs and evaluations of more seeds than the profile's, by group name."""
+
+    runs: dict[str, list[RunSpec]] = field(default_factory=dict)
+    evaluations: dict[str, list[EvaluationSpec]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Printed:
     """One published cell and what answers it here.
 
@@ -228,6 +236,7 @@ class Experiment:
             ``scorecard.Cell``, one row a published cell. Takes the place of ``cells``.
         judge: claims that are not about the Dice of runs: (ledger, options) -> a table with columns claim, status, why. Takes
             the place of ``claims``.
+        compares: the groups of each claim that ``judge`` tests on :meth:`further` seeds too.
         adjust: (ledger, evaluation, options) -> the evaluation that claims compare, where a reader's value changes what is
             measured on it.
         inspect: (ledger, options) -> nothing; raises a ConfigError where a value names something that the data lack. Asked before
@@ -256,6 +265,7 @@ class Experiment:
     rows: tuple[Row, ...] = ()
     measure: Callable[[Ledger, Options], pd.DataFrame] | None = None
     judge: Callable[[Ledger, Options], pd.DataFrame] | None = None
+    compares: Callable[[Profile, Options], Iterable[frozenset[str]]] = lambda profile, options: ()
     adjust: Callable[[Ledger, Evaluation, Options], Evaluation] = lambda ledger, evaluation, options: evaluation
     inspect: Callable[[Ledger, Options], None] = lambda ledger, options: None
     more: Callable[[Profile, Options], Needs] = lambda profile, options: Needs()
@@ -296,17 +306,18 @@ class Experiment:
                 out.setdefault(name, []).append(spec)
         return out
 
-    def further(self, profile: Profile) -> dict[str, list[RunSpec]]:
-        """Runs of seeds beyond the profile's, by group name, for the claims that hang on them; none on a reader's own page.
+    def further(self, profile: Profile) -> Further:
+        """Runs and evaluations of seeds beyond the profile's, for the claims that hang on them; none on a reader's own page.
 
         That the profile names groups which the entry has is checked by :meth:`Catalogue.needs`.
         """
-        out: dict[str, list[RunSpec]] = {}
+        out = Further()
         for one in profile.further if not self.options.changed else ():
-            for seed in one.seeds if one.entry == self.id else ():
-                runs = self.groups(profile, seed, self.options)
-                for name in one.groups:
-                    out.setdefault(name, []).append(runs[name])
+            if one.entry == self.id:
+                of_seeds = profile.model_copy(update={"seeds": one.seeds, "further": ()})
+                for into, groups in ((out.runs, self.runs(of_seeds)), (out.evaluations, self.evaluations(of_seeds))):
+                    for name in groups.keys() & set(one.groups):
+                        into.setdefault(name, []).extend(groups[name])
         return out
 
     def evaluations(self, profile: Profile) -> dict[str, list[EvaluationSpec]]:
@@ -319,7 +330,8 @@ class Experiment:
 
     def needs(self, profile: Profile) -> Needs:
         """Everything that the page asks the ledger for."""
-        evaluations = [spec for group in self.evaluations(profile).values() for spec in group]
-        runs = [spec for groups in (self.runs(profile), self.further(profile)) for group in groups.values() for spec in group]
+        more = self.further(profile)
+        evaluations = [s for groups in (self.evaluations(profile), more.evaluations) for group in groups.values() for s in group]
+        runs = [spec for groups in (self.runs(profile), more.runs) for group in groups.values() for spec in group]
         own = Needs(once([*runs, *(s.run for s in evaluations if s.run is not None)]), once(evaluations))
         return own + self.more(profile, self.options)

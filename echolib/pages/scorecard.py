@@ -89,7 +89,7 @@ def _answer(printed: Printed, records: list[Record], ledger: Ledger) -> Cell:
 def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
     """Each claim of the experiment with its verdict: columns claim, status, why.
 
-    A claim about the Dice of runs is tested on the profile's further seeds too, where it has some for each of its groups.
+    A claim is tested on the profile's further seeds too, where it has some for each of its groups.
     """
     if experiment.judge is not None:
         return experiment.judge(ledger, experiment.options)
@@ -97,7 +97,7 @@ def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
     runs, evaluations, known = experiment.runs(profile), experiment.evaluations(profile), {}
     further = experiment.further(profile)
     for claim in experiment.claims:
-        groups = evaluations if claim.measure else runs
+        groups, more = (evaluations, further.evaluations) if claim.measure else (runs, further.runs)
         named = list(dict.fromkeys(name for pair in claim.pairs for name in pair))
         missing = sorted(set(named) - groups.keys())
         if missing:
@@ -106,17 +106,22 @@ def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
             left_out = "a reader's values leave out" if chosen else f"profile {profile.name!r} does not run"
             verdict = Verdict("not run", f"{left_out} {missing[0]}{more}")
         else:
+            all_of = more.keys() >= set(named)
             for name in named:
-                if (name, claim.measure) not in known:
-                    known[name, claim.measure] = (study_scores(experiment.adjusted(ledger, ledger.evaluate(groups[name])),
-                                                               claim.measure) if claim.measure else
-                                                  [ledger.scores(spec) for spec in groups[name]])
-            tables = {name: known[name, claim.measure] for name in named}
-            if claim.measure is None and further.keys() >= set(named):
-                tables = {name: [*tables[name], *(ledger.scores(spec) for spec in further[name])] for name in named}
+                if (name, claim.measure, all_of) not in known:
+                    known[name, claim.measure, all_of] = _scores(experiment, ledger, claim.measure,
+                                                                 [*groups[name], *(more[name] if all_of else ())])
+            tables = {name: known[name, claim.measure, all_of] for name in named}
             verdict = claim_verdict(claim, tables, profile.quotable)
         rows.append({"claim": claim.text, "status": verdict.status, "why": verdict.why})
     return pd.DataFrame(rows, columns=["claim", "status", "why"])
+
+
+def _scores(experiment: Experiment, ledger: Ledger, measure: Measure | None, specs: list) -> list[pd.DataFrame]:
+    """What a claim compares, a table a seed: the Dice of runs, or a measure of evaluations."""
+    if measure is None:
+        return [ledger.scores(spec) for spec in specs]
+    return study_scores(experiment.adjusted(ledger, ledger.evaluate(specs)), measure)
 
 
 def study_scores(group: list[Evaluation], measure: Measure) -> list[pd.DataFrame]:

@@ -9,7 +9,10 @@ from echolib.config import load_profile
 from echolib.errors import ConfigError
 from echolib.pages import scorecard
 from echolib.papers.book import BOOK
+from echolib.papers.css import external, segmenters, table4
+from echolib.papers.pkecho import ablations
 from echolib.papers.simlvseg.figure8 import FIGURE8
+from tests.papers.css.standin import Chain
 from tests.papers.standin import PROFILES, ROOT, StandIn
 
 HELPS, BEST = "Pre-training with 60 % masked frames helps", "60 % is the best ratio"
@@ -36,6 +39,28 @@ def test_only_claims_between_named_groups_are_tested_on_more_seeds(further):
     assert "over 5 seeds" in found[HELPS] and "over 3 seeds" in found[BEST]
     before = scorecard.claims(FIGURE8, StandIn("desk", further=())).set_index("claim").why
     assert "over 3 seeds" in before[HELPS] and before[BEST] == found[BEST]
+
+
+@pytest.mark.parametrize(("ledger", "entry", "groups", "claim", "other"), [
+    (StandIn, ablations.TABLE5, ("2 iterations", "1 iteration"), "Two iterations beat one", "Three iterations beat two"),
+    (Chain, table4.TABLE4, ("Video Only, 1/8 labels", "Video+Seg., 1/8 labels"), "Masks as input help, 1/8 of the labels",
+     "Distillation helps, supervised masks, 1/8 of the labels"),
+    (Chain, segmenters.TABLE6, ("CSS", "CPS"), "CSS has a higher Dice on frames that nobody traced than CPS",
+     "CSS has a higher Dice on frames that nobody traced than Supervised"),
+    (Chain, external.TABLE9, ("CSS, 1/8 labels", "Ouyang et al., 1/8 labels"),
+     "CSS has a smaller error on another hospital's clips than Ouyang et al., 1/8 of the labels",
+     "CSS has a smaller error on another hospital's clips than Ji et al., 1/8 of the labels")])
+def test_so_are_claims_about_evaluations_and_those_of_a_judge(further, ledger, entry, groups, claim, other):
+    names = ", ".join(f'"{name}"' for name in groups)
+    profile = further(f"\nfurther:\n  - {{entry: {entry.id}, groups: [{names}], seeds: [3, 4]}}\n")
+    found = scorecard.claims(entry, ledger("desk", further=profile.further)).set_index("claim").why
+    assert "over 5 seeds" in found[claim] and "over 3 seeds" in found[other]
+    needed = BOOK.needs(entry.notebook, profile)
+    assert {s.seed for s in needs_of(entry, profile)} == {0, 1, 2, 3, 4} <= {s.seed for s in needed.runs}
+
+
+def needs_of(entry, profile):
+    return [s.run for s in entry.needs(profile).evaluations if s.run is not None] or entry.needs(profile).runs
 
 
 def test_the_page_needs_them_and_shows_the_others(further):
@@ -68,8 +93,9 @@ def test_bad_seeds_are_refused_when_the_profile_is_read(further, more, found):
     ("{entry: simlvseg_figure8, groups: [mask 60 %, no pre-training, mask 61 %], seeds: [3]}",
      "names no group 'mask 61 %' of simlvseg_figure8; its groups: .*mask 60 %"),
     ("{entry: simlvseg_figure8, groups: [mask 60 %, mask 50 %], seeds: [3]}",
-     "no claim of simlvseg_figure8 about .* has all its groups among 'mask 60 %', 'mask 50 %'; expected those of a claim: "
-     "'mask 60 %', 'no pre-training';"),
+     "no claim of simlvseg_figure8 that takes more seeds has all its groups among 'mask 60 %', 'mask 50 %'; expected those of a "
+     "claim: 'mask 60 %', 'no pre-training';"),
+    ("{entry: family, groups: [nnU-Net, SimLVSeg-3D], seeds: [3]}", "no claim of family that takes more seeds .* it has none"),
 ])
 def test_seeds_for_claims_that_there_are_not_are_refused_before_anything_is_computed(further, more, found):
     with pytest.raises(ConfigError, match=found):

@@ -15,7 +15,7 @@ from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Options, SeedOptions
 from echolib.pages.quantities import Tables
-from echolib.papers.css.measuring import EF, NOT_RUN, Entry, Order, answered, headings, judged, left_out
+from echolib.papers.css.measuring import EF, NOT_RUN, Entry, Order, answered, compared, headings, judged_on, left_out
 from echolib.papers.css.runs import RIVALS, external_of
 from echolib.papers.css.table1 import OURS, SHARES, SUPERVISED, TABLE1, at, with_css
 
@@ -83,14 +83,13 @@ def orders() -> list[Order]:
 
 def judge(ledger: Ledger, options: Options) -> pd.DataFrame:
     """Verdicts on the claims, from all qualities together."""
-    profile = ledger.workspace.profile
-    specs = TABLE9.turned(options.changed).evaluations(profile)
-    return judged(orders(), ledger, {}, specs)
+    return judged_on(TABLE9, orders(), ledger, options)
 
 
 TABLE9 = Experiment(
     id="css_table9", number="Table IX", place=6, title="Another hospital", published=PUBLISHED, notebook="css_table9",
     evaluations_of=evaluations, measure=measured, judge=judge, options=Table9Options(),
+    compares=lambda profile, options: compared(orders()),
     headings=headings(f"mae {share}" for share in SHARES))
 
 PAGES = (TABLE9,)

@@ -16,6 +16,7 @@ from echolib.config.profile import Profile
 from echolib.config.specs import RunSpec
 from echolib.evaluation.evaluation import EvaluationSpec
 from echolib.ledger.ledger import Ledger
+from echolib.pages.experiment import Experiment, Further, Options
 from echolib.pages.quantities import Asked, Quantity, Tables, cells
 from echolib.pages.verdict import DICE, SMALL_EF, Scale, Verdict, all_verdict
 from echolib.papers.css.runs import data_of
@@ -129,8 +130,13 @@ class Order:
     small: float | None = None
 
 
+def compared(orders: Iterable[Order]) -> list[frozenset[str]]:
+    """The groups of each claim."""
+    return [frozenset((order.better, *order.worse)) for order in orders]
+
+
 def judged(orders: Iterable[Order], ledger: Ledger, runs: Runs,
-           evaluations: Mapping[str, list[EvaluationSpec]] | None = None) -> pd.DataFrame:
+           evaluations: Mapping[str, list[EvaluationSpec]] | None = None, further: Further | None = None) -> pd.DataFrame:
     """Claims with their verdicts: columns claim, status, why.
 
     Args:
@@ -138,23 +144,32 @@ def judged(orders: Iterable[Order], ledger: Ledger, runs: Runs,
         ledger: gives runs and evaluations.
         runs: by group, one a seed.
         evaluations: by group, one a seed, for claims on their columns.
+        further: more seeds, for the claims whose groups all have some.
     """
-    profile, known, out = ledger.workspace.profile, {}, []
+    profile, known, out, further = ledger.workspace.profile, {}, [], further or Further()
     for order in orders:
-        source = runs if order.of in ("ef", "dice") and runs else evaluations or {}
+        source, more = (runs, further.runs) if order.of in ("ef", "dice") and runs else (evaluations or {}, further.evaluations)
         named = (order.better, *order.worse)
         missing = [name for name in named if name not in source]
         if missing:
             verdict = Verdict("not run", left_out(profile, missing[0]))
         else:
+            all_of = more.keys() >= set(named)
             for name in named:
-                if (name, order.of) not in known:
-                    known[name, order.of] = [_scores(ledger, spec, order) for spec in source[name]]
-            tables = {name: known[name, order.of] for name in named}
+                if (name, order.of, all_of) not in known:
+                    specs = [*source[name], *(more[name] if all_of else ())]
+                    known[name, order.of, all_of] = [_scores(ledger, spec, order) for spec in specs]
+            tables = {name: known[name, order.of, all_of] for name in named}
             scale = {"ef": EF_SCALE, "dice": DICE}.get(order.of) or Scale("score", order.factor, order.unit, order.small)
             verdict = _verdict(order, tables, scale, profile.quotable)
         out.append({"claim": order.text, "status": verdict.status, "why": verdict.why})
     return pd.DataFrame(out, columns=["claim", "status", "why"])
+
+
+def judged_on(entry: Experiment, orders: Iterable[Order], ledger: Ledger, options: Options) -> pd.DataFrame:
+    """:func:`judged` on the runs, evaluations and further seeds of an entry with the reader's values."""
+    turned, profile = entry.turned(options.changed), ledger.workspace.profile
+    return judged(orders, ledger, turned.runs(profile), turned.evaluations(profile), turned.further(profile))
 
 
 def _scores(ledger: Ledger, spec: RunSpec | EvaluationSpec, order: Order) -> pd.DataFrame:

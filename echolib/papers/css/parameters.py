@@ -13,7 +13,7 @@ from echolib.config.specs import RunSpec
 from echolib.errors import ConfigError
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Options, SeedOptions
-from echolib.papers.css.measuring import EF, Entry, Order, answered, ef_tables, headings, judged, left_out
+from echolib.papers.css.measuring import EF, Entry, Order, answered, compared, ef_tables, headings, judged_on, left_out
 from echolib.papers.css.runs import multi_input, segmenter, student
 from echolib.papers.css.table1 import with_css
 
@@ -168,15 +168,18 @@ TABLE7 = Experiment(
     id="css_table7", number="Table VII", place=4, title="Weight of the cyclical term", published=WEIGHTS,
     notebook="css_parameters", groups=weight_groups, measure=weight_cells, options=ParameterOptions(),
     headings=headings(f"{model} {metric}" for model in ("f_m", "f_e") for metric in EF),
-    judge=lambda ledger, options: judged(weight_orders(), ledger, TABLE7.runs(ledger.workspace.profile)))
+    judge=lambda ledger, options: judged_on(TABLE7, weight_orders(), ledger, options),
+    compares=lambda profile, options: compared(weight_orders()))
 TABLE8 = Experiment(
     id="css_table8", number="Table VIII", place=4, title="Weight of the unlabelled clips", published=UNLABELLED,
     notebook="css_parameters", groups=unlabelled_groups, measure=unlabelled_cells, headings=headings(EF),
     options=ParameterOptions(),
-    judge=lambda ledger, options: judged(unlabelled_orders(), ledger, TABLE8.runs(ledger.workspace.profile)))
+    judge=lambda ledger, options: judged_on(TABLE8, unlabelled_orders(), ledger, options),
+    compares=lambda profile, options: compared(unlabelled_orders()))
 FIGURE7 = Experiment(
     id="css_figure7", number="Figure 7", place=4, title="Length, offset and temperature of the match", notebook="css_parameters",
     groups=grid_groups, options=ParameterOptions(),
-    judge=lambda ledger, options: judged(grid_orders(ledger.workspace.profile), ledger, FIGURE7.runs(ledger.workspace.profile)))
+    judge=lambda ledger, options: judged_on(FIGURE7, grid_orders(ledger.workspace.profile), ledger, options),
+    compares=lambda profile, options: compared(grid_orders(profile)))
 
 PAGES = (TABLE7, TABLE8, FIGURE7)

@@ -21,7 +21,18 @@ from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Needs, Options, SeedOptions
 from echolib.pages.quantities import Quantity, Tables
 from echolib.pages.verdict import SMALL_DICE
-from echolib.papers.css.measuring import EF, NOT_RUN, Entry, Order, answered, ef_tables, headings, judged, left_out
+from echolib.papers.css.measuring import (
+    EF,
+    NOT_RUN,
+    Entry,
+    Order,
+    answered,
+    compared,
+    ef_tables,
+    headings,
+    judged_on,
+    left_out,
+)
 from echolib.papers.css.runs import SEGMENTERS, data_of, multi_input, segmenter, size_of, student
 
 TCCL_TABLE, EF_TABLE, DICE_TABLE = "css_table3_tccl", "css_table5_segmentation_for_ef", "css_table6_dice"
@@ -167,18 +178,20 @@ TABLE3 = Experiment(
     id="css_table3", number="Table III", place=3, title="A search in another video", published=TCCL_TABLE,
     notebook="css_segmenters", groups=lambda profile, seed, options: _ef_groups(profile, seed, TCCL_TABLE),
     measure=lambda ledger, options: _ef_cells(ledger, TABLE3), headings=EF_HEADINGS, options=SegmenterOptions(),
-    judge=lambda ledger, options: judged(tccl_orders(), ledger, TABLE3.runs(ledger.workspace.profile)))
+    judge=lambda ledger, options: judged_on(TABLE3, tccl_orders(), ledger, options),
+    compares=lambda profile, options: compared(tccl_orders()))
 TABLE5 = Experiment(
     id="css_table5", number="Table V", place=3, title="Segmenters by the ejection fraction", published=EF_TABLE,
     notebook="css_segmenters", groups=lambda profile, seed, options: _ef_groups(profile, seed, EF_TABLE),
     measure=lambda ledger, options: _ef_cells(ledger, TABLE5), headings=EF_HEADINGS, options=SegmenterOptions(),
-    judge=lambda ledger, options: judged(ef_orders(), ledger, TABLE5.runs(ledger.workspace.profile)))
+    judge=lambda ledger, options: judged_on(TABLE5, ef_orders(), ledger, options),
+    compares=lambda profile, options: compared(ef_orders()))
 TABLE6 = Experiment(
     id="css_table6", number="Table VI", place=3, title="Segmenters by Dice", published=DICE_TABLE, notebook="css_segmenters",
     groups=lambda profile, seed, options: segmenters(profile, seed), evaluations_of=on_videos, measure=dice_cells,
     more=_more, headings=headings(f"dice {frame}" for frame in DICE),
-    judge=lambda ledger, options: judged(dice_orders(), ledger, TABLE6.runs(ledger.workspace.profile),
-                                         TABLE6.evaluations(ledger.workspace.profile)), options=SegmenterOptions())
+    judge=lambda ledger, options: judged_on(TABLE6, dice_orders(), ledger, options),
+    compares=lambda profile, options: compared(dice_orders()), options=SegmenterOptions())
 FIGURE_A3 = Experiment(
     id="css_figureA3", number="Figure A3", place=3, title="Masks on frames that nobody traced", notebook="css_segmenters",
     evaluations_of=on_videos, options=SegmenterOptions())

@@ -18,7 +18,18 @@ from echolib.evaluation.kinds.number import NumberSpec
 from echolib.evaluation.kinds.video import VideoSpec
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Needs, Options, SeedOptions, with_option
-from echolib.papers.css.measuring import EF, NOT_RUN, Entry, Order, answered, ef_tables, headings, judged, left_out
+from echolib.papers.css.measuring import (
+    EF,
+    NOT_RUN,
+    Entry,
+    Order,
+    answered,
+    compared,
+    ef_tables,
+    headings,
+    judged_on,
+    left_out,
+)
 from echolib.papers.css.runs import (
     BACKBONES,
     RIVALS,
@@ -106,8 +117,7 @@ def orders(profile: Profile) -> list[Order]:
 
 def judge(ledger: Ledger, options: Options) -> pd.DataFrame:
     """Verdicts on the claims of Table I."""
-    profile = ledger.workspace.profile
-    return judged(orders(profile), ledger, TABLE1.runs(profile))
+    return judged_on(TABLE1, orders(ledger.workspace.profile), ledger, options)
 
 
 # -- backbones --------------------------------------------------------------------------------------------------------
@@ -145,11 +155,15 @@ def backbone_cells(ledger: Ledger, options: Options) -> pd.DataFrame:
 
 def backbone_judge(ledger: Ledger, options: Options) -> pd.DataFrame:
     """Verdicts on the claims of Table A1."""
-    runs = TABLE_A1.runs(ledger.workspace.profile)
+    return judged_on(TABLE_A1, backbone_orders(), ledger, options)
+
+
+def backbone_orders() -> list[Order]:
+    """The claims of Table A1."""
     claims = [Order(f"CSS has a smaller error of the EF than Ouyang et al., {name}", on(OURS, name), (on(SUPERVISED, name),))
               for name in BACKBONES]
     best = Order("R(2+1)D has a smaller error with CSS than R3D and MC3", on(OURS, "R2+1D"), (on(OURS, "R3D"), on(OURS, "MC3")))
-    return judged([*claims, best], ledger, runs)
+    return [*claims, best]
 
 
 # -- the ejection fraction in several ways ----------------------------------------------------------------------------
@@ -185,10 +199,12 @@ def _more(profile: Profile, options: Options) -> Needs:
 TABLE1 = Experiment(
     id="css_table1", number="Table I", place=1, title="Error of the ejection fraction by the number of labels",
     published=PUBLISHED, notebook="css_table1", groups=groups, measure=measured, judge=judge, more=_more,
+    compares=lambda profile, options: compared(orders(profile)),
     headings=headings(f"{metric} {share}" for metric in EF for share in SHARES), options=Table1Options())
 TABLE_A1 = Experiment(
     id="css_tableA1", number="Table A1", place=1, title="Error of the ejection fraction by the backbone",
     published=BACKBONE_TABLE, notebook="css_table1", groups=backbone_groups, measure=backbone_cells, judge=backbone_judge,
+    compares=lambda profile, options: compared(backbone_orders()),
     headings=headings(EF), options=SeedOptions())
 
 PAGES = (TABLE1, TABLE_A1)

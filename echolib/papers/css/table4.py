@@ -10,7 +10,7 @@ from echolib.config.profile import LabelShare, Profile
 from echolib.config.specs import RunSpec
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Experiment, Options, SeedOptions
-from echolib.papers.css.measuring import EF, Entry, Order, answered, ef_tables, headings, judged, left_out
+from echolib.papers.css.measuring import EF, Entry, Order, answered, compared, ef_tables, headings, judged_on, left_out
 from echolib.papers.css.runs import multi_input, segmenter, student, video_only
 from echolib.papers.css.table1 import at, with_css
 
@@ -75,14 +75,18 @@ def orders(share: LabelShare) -> list[Order]:
 
 def judge(ledger: Ledger, options: Options) -> pd.DataFrame:
     """Verdicts on the claims, at every share that the profile runs."""
-    profile = ledger.workspace.profile
+    return judged_on(TABLE4, _all_orders(ledger.workspace.profile), ledger, options)
+
+
+def _all_orders(profile: Profile) -> list[Order]:
     shares = SHARES.values() if profile.css is None else profile.css.ablated
-    return judged([order for share in shares for order in orders(share)], ledger, TABLE4.runs(profile))
+    return [order for share in shares for order in orders(share)]
 
 
 TABLE4 = Experiment(
     id="css_table4", number="Table IV", place=2, title="What each part brings", published=PUBLISHED, notebook="css_table4",
     groups=groups, measure=measured, judge=judge, options=Table4Options(),
+    compares=lambda profile, options: compared(_all_orders(profile)),
     headings=headings(f"{metric} {share}" for metric in EF for share in SHARES))
 FIGURE6 = Experiment(
     id="css_figure6", number="Figure 6", place=2, title="What each part brings, by the number of labels", published=PUBLISHED,
