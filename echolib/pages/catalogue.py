@@ -212,8 +212,7 @@ class Catalogue:
         """Are there the claims that the profile gives further seeds to?"""
         for one in profile.further:
             entry = self._named("further", one.entry, one.groups, profile, lambda entry: entry.evaluations(profile))
-            named = [frozenset(name for pair in claim.pairs for name in pair) for claim in entry.claims]
-            named += entry.compares(profile, entry.options)
+            named = [*(frozenset(claim.named) for claim in entry.claims), *entry.compares(profile, entry.options)]
             if not any(groups <= set(one.groups) for groups in named):
                 raise ConfigError(f"profile {profile.name!r}: 'further': no claim of {one.entry} that takes more seeds has all "
                                   f"its groups among {', '.join(map(repr, one.groups))}; expected those of a claim: "

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,8 @@ from echolib.errors import ConfigError
 from echolib.evaluation.evaluation import EvaluationSpec
 from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
+
+T = TypeVar("T")
 
 
 class Options(Strict):
@@ -151,6 +153,11 @@ class Claim:
         others = (self.worse,) if isinstance(self.worse, str) else self.worse
         return tuple((other, self.better) if self.every else (self.better, other) for other in others)
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The groups that it compares, each once."""
+        return tuple(dict.fromkeys(name for pair in self.pairs for name in pair))
+
 
 @dataclass(frozen=True)
 class Further:
@@ -158,6 +165,19 @@ class Further:
 
     runs: dict[str, list[RunSpec]] = field(default_factory=dict)
     evaluations: dict[str, list[EvaluationSpec]] = field(default_factory=dict)
+
+
+def with_further(groups: Mapping[str, list[T]], more: Mapping[str, list[T]], named: Iterable[str]) -> dict[str, list[T]]:
+    """What some groups hold, one a seed, and after it what further seeds do, where there are some for each of these groups.
+
+    Args:
+        groups: of the profile's seeds, the named ones among them.
+        more: of further seeds.
+        named: the groups of one claim.
+    """
+    named = tuple(dict.fromkeys(named))
+    each = more.keys() >= set(named)
+    return {name: [*groups[name], *(more[name] if each else ())] for name in named}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from echolib.ledger.counts import count
 from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
 from echolib.ledger.records import Record
-from echolib.pages.experiment import Claim, Experiment, Measure, Printed
+from echolib.pages.experiment import Claim, Experiment, Measure, Printed, with_further
 from echolib.pages.html import html_table
 from echolib.pages.verdict import DICE, STATUSES, Scale, Verdict, all_verdict, count_verdict, value_verdict
 
@@ -98,20 +98,18 @@ def claims(experiment: Experiment, ledger: Ledger) -> pd.DataFrame:
     further = experiment.further(profile)
     for claim in experiment.claims:
         groups, more = (evaluations, further.evaluations) if claim.measure else (runs, further.runs)
-        named = list(dict.fromkeys(name for pair in claim.pairs for name in pair))
-        missing = sorted(set(named) - groups.keys())
+        missing = sorted(set(claim.named) - groups.keys())
         if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            more_of_them = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             chosen = experiment.options.changed.keys() - {"seeds"}
             left_out = "a reader's values leave out" if chosen else f"profile {profile.name!r} does not run"
-            verdict = Verdict("not run", f"{left_out} {missing[0]}{more}")
+            verdict = Verdict("not run", f"{left_out} {missing[0]}{more_of_them}")
         else:
-            all_of = more.keys() >= set(named)
-            for name in named:
-                if (name, claim.measure, all_of) not in known:
-                    known[name, claim.measure, all_of] = _scores(experiment, ledger, claim.measure,
-                                                                 [*groups[name], *(more[name] if all_of else ())])
-            tables = {name: known[name, claim.measure, all_of] for name in named}
+            tables = {}
+            for name, specs in with_further(groups, more, claim.named).items():
+                if (name, claim.measure, len(specs)) not in known:
+                    known[name, claim.measure, len(specs)] = _scores(experiment, ledger, claim.measure, specs)
+                tables[name] = known[name, claim.measure, len(specs)]
             verdict = claim_verdict(claim, tables, profile.quotable)
         rows.append({"claim": claim.text, "status": verdict.status, "why": verdict.why})
     return pd.DataFrame(rows, columns=["claim", "status", "why"])

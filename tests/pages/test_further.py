@@ -9,9 +9,10 @@ from echolib.config import load_profile
 from echolib.errors import ConfigError
 from echolib.pages import scorecard
 from echolib.papers.book import BOOK
-from echolib.papers.css import external, segmenters, table4
+from echolib.papers.css import attention, external, phases, segmenters, table4
 from echolib.papers.pkecho import ablations
 from echolib.papers.simlvseg.figure8 import FIGURE8
+from echolib.papers.sscf import table3, table5
 from tests.papers.css.standin import Chain
 from tests.papers.standin import PROFILES, ROOT, StandIn
 
@@ -49,7 +50,17 @@ def test_only_claims_between_named_groups_are_tested_on_more_seeds(further):
      "CSS has a higher Dice on frames that nobody traced than Supervised"),
     (Chain, external.TABLE9, ("CSS, 1/8 labels", "Ouyang et al., 1/8 labels"),
      "CSS has a smaller error on another hospital's clips than Ouyang et al., 1/8 of the labels",
-     "CSS has a smaller error on another hospital's clips than Ji et al., 1/8 of the labels")])
+     "CSS has a smaller error on another hospital's clips than Ji et al., 1/8 of the labels"),
+    (Chain, attention.TABLE2, ("CSS", "Xu et al."), "CSS attends to the ventricle more than Xu et al.",
+     "CSS attends to the ventricle more than Ji et al."),
+    (Chain, phases.PHASES, ("CSS, sinus", "Supervised, sinus"),
+     "Training by the cycle brings the matched phase nearer to the true one, sinus",
+     "Training by the cycle brings the matched phase nearer to the true one, arrhythmia"),
+    (StandIn, table5.TABLE5, ("k = 3 on EchoNet-Dynamic", "k = 5 on EchoNet-Dynamic"),
+     "More frames help, k = 5 over 3, EchoNet-Dynamic", "More frames help, k = 3 over 1, EchoNet-Dynamic"),
+    (StandIn, table3.TABLE6, tuple(f"{name} on CAMUS, fold {n} of 3" for name in ("SSCF", "DeepLabV3") for n in (1, 2, 3)),
+     "SSCF has the smaller EF error, against DeepLabV3, CAMUS",
+     "SSCF has the smaller EF error, against DeepLabV3, EchoNet-Dynamic")])
 def test_so_are_claims_about_evaluations_and_those_of_a_judge(further, ledger, entry, groups, claim, other):
     names = ", ".join(f'"{name}"' for name in groups)
     profile = further(f"\nfurther:\n  - {{entry: {entry.id}, groups: [{names}], seeds: [3, 4]}}\n")

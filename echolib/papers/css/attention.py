@@ -16,7 +16,7 @@ from echolib.evaluation.evaluation import Case
 from echolib.evaluation.kinds.attention import AttentionSpec
 from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
-from echolib.pages.experiment import Experiment, Options, SeedOptions
+from echolib.pages.experiment import Experiment, Options, SeedOptions, with_further
 from echolib.pages.quantities import Quantity, Tables
 from echolib.pages.verdict import Scale, Verdict, all_verdict
 from echolib.papers.css.measuring import NOT_RUN, Entry, answered, headings, left_out
@@ -107,30 +107,32 @@ def away_cells(ledger: Ledger, options: Options) -> pd.DataFrame:
     return _cells(ledger, TABLE10.turned(options.changed), THERE, {OURS: ours})
 
 
+#: (claim, better, worse).
+HOME_CLAIMS = [(f"CSS attends to the ventricle more than {name}", OURS, name) for name in (SUPERVISED, *RIVALS)]
+AWAY_CLAIMS = [("CSS with half of the labels attends to the ventricle more than a supervised network with all, on another "
+                "hospital's clips", at(OURS, "1/2"), at(SUPERVISED, "1"))]
+
+
 def home_judge(ledger: Ledger, options: Options) -> pd.DataFrame:
     """Does CSS look at the ventricle more than each other method?"""
-    return _judge(ledger, TABLE2.turned(options.changed), [
-        (f"CSS attends to the ventricle more than {name}", OURS, name) for name in (SUPERVISED, *RIVALS)])
+    return _judge(ledger, TABLE2.turned(options.changed), HOME_CLAIMS)
 
 
 def away_judge(ledger: Ledger, options: Options) -> pd.DataFrame:
     """Does CSS with half of the labels look at it more than a supervised network with all, on another hospital's clips?"""
-    return _judge(ledger, TABLE10.turned(options.changed), [
-        ("CSS with half of the labels attends to the ventricle more than a supervised network with all, on another hospital's "
-         "clips", at(OURS, "1/2"), at(SUPERVISED, "1"))])
+    return _judge(ledger, TABLE10.turned(options.changed), AWAY_CLAIMS)
 
 
 def _judge(ledger: Ledger, experiment: Experiment, claims: list[tuple[str, str, str]]) -> pd.DataFrame:
-    profile, known, out = ledger.workspace.profile, {}, []
-    specs = experiment.evaluations(profile)
+    profile, out = ledger.workspace.profile, []
+    specs, more = experiment.evaluations(profile), experiment.further(profile).evaluations
     for text, better, worse in claims:
         missing = [name for name in (better, worse) if name not in specs]
         if missing:
             verdict = Verdict("not run", left_out(profile, missing[0]))
         else:
-            for name in (better, worse):
-                known.setdefault(name, [e.frames for e in ledger.evaluate(specs[name])])
-            verdict = all_verdict([(f"{better} against {worse}", known[better], known[worse])], quotable=profile.quotable,
+            sides = [[e.frames for e in ledger.evaluate(group)] for group in with_further(specs, more, (better, worse)).values()]
+            verdict = all_verdict([(f"{better} against {worse}", *sides)], quotable=profile.quotable,
                                   scale=Scale("dice", 100.0, "Dice points of the top pixels"))
         out.append({"claim": text, "status": verdict.status, "why": verdict.why})
     return pd.DataFrame(out, columns=["claim", "status", "why"])
@@ -147,11 +149,12 @@ def cases(found: dict[str, list[Evaluation]], count: int) -> list[Case]:
 
 TABLE2 = Experiment(
     id="css_table2", number="Table II", place=5, title="Where networks look", published=HERE, notebook="css_attention",
-    evaluations_of=at_home, measure=home_cells, judge=home_judge, headings=headings(PHASES), options=AttentionOptions())
+    evaluations_of=at_home, measure=home_cells, judge=home_judge, headings=headings(PHASES), options=AttentionOptions(),
+    compares=lambda profile, options: [frozenset(claim[1:]) for claim in HOME_CLAIMS])
 TABLE10 = Experiment(
     id="css_table10", number="Table X", place=5, title="Where networks look on another hospital's clips", published=THERE,
     notebook="css_attention", evaluations_of=elsewhere, measure=away_cells, judge=away_judge, headings=headings(PHASES),
-    options=AttentionOptions())
+    options=AttentionOptions(), compares=lambda profile, options: [frozenset(claim[1:]) for claim in AWAY_CLAIMS])
 FIGURE4 = Experiment(
     id="css_figure4", number="Figure 4", place=5, title="Attention on traced frames", published=HERE, notebook="css_attention",
     evaluations_of=at_home, options=AttentionOptions(), draws="css_table2")

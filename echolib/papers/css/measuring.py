@@ -16,7 +16,7 @@ from echolib.config.profile import Profile
 from echolib.config.specs import RunSpec
 from echolib.evaluation.evaluation import EvaluationSpec
 from echolib.ledger.ledger import Ledger
-from echolib.pages.experiment import Experiment, Further, Options
+from echolib.pages.experiment import Experiment, Further, Options, with_further
 from echolib.pages.quantities import Asked, Quantity, Tables, cells
 from echolib.pages.verdict import DICE, SMALL_EF, Scale, Verdict, all_verdict
 from echolib.papers.css.runs import data_of
@@ -154,12 +154,11 @@ def judged(orders: Iterable[Order], ledger: Ledger, runs: Runs,
         if missing:
             verdict = Verdict("not run", left_out(profile, missing[0]))
         else:
-            all_of = more.keys() >= set(named)
-            for name in named:
-                if (name, order.of, all_of) not in known:
-                    specs = [*source[name], *(more[name] if all_of else ())]
-                    known[name, order.of, all_of] = [_scores(ledger, spec, order) for spec in specs]
-            tables = {name: known[name, order.of, all_of] for name in named}
+            tables = {}
+            for name, specs in with_further(source, more, named).items():
+                if (name, order.of, len(specs)) not in known:
+                    known[name, order.of, len(specs)] = [_scores(ledger, spec, order) for spec in specs]
+                tables[name] = known[name, order.of, len(specs)]
             scale = {"ef": EF_SCALE, "dice": DICE}.get(order.of) or Scale("score", order.factor, order.unit, order.small)
             verdict = _verdict(order, tables, scale, profile.quotable)
         out.append({"claim": order.text, "status": verdict.status, "why": verdict.why})

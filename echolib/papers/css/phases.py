@@ -13,7 +13,7 @@ from echolib.errors import ConfigError
 from echolib.evaluation.kinds.cycle import CycleSpec
 from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
-from echolib.pages.experiment import Experiment, Needs, Options, SeedOptions
+from echolib.pages.experiment import Experiment, Needs, Options, SeedOptions, with_further
 from echolib.pages.quantities import Quantity
 from echolib.pages.verdict import Scale, Verdict, all_verdict
 from echolib.papers.css.measuring import left_out
@@ -90,24 +90,28 @@ def load(ledger: Ledger, options: Options) -> dict[str, list[Evaluation]]:
     return {of(PIXELS, rhythm): ledger.evaluate([spec]) for rhythm, spec in pixels(profile, options).items()} | found
 
 
+def claims() -> list[tuple[str, str, str]]:
+    """(claim, better, worse)."""
+    return [*((f"Training by the cycle brings the matched phase nearer to the true one, {rhythm}", of("CSS", rhythm),
+               of("Supervised", rhythm)) for rhythm in RHYTHMS),
+            *((f"So does a soft match whose gradient counts, {rhythm}", of(WORKING, rhythm), of("Supervised", rhythm))
+              for rhythm in RHYTHMS)]
+
+
 def judge(ledger: Ledger, options: Options) -> pd.DataFrame:
     """Does training by the cycle bring the matched phase nearer to the true one, in sinus rhythm and in arrhythmia?"""
-    profile = ledger.workspace.profile
-    specs, out, known = evaluations(profile, options), [], {}
-    claims = [(f"Training by the cycle brings the matched phase nearer to the true one, {rhythm}", of("CSS", rhythm),
-               of("Supervised", rhythm), 0.0) for rhythm in RHYTHMS]
-    claims += [(f"So does a soft match whose gradient counts, {rhythm}", of(WORKING, rhythm), of("Supervised", rhythm), 0.0)
-               for rhythm in RHYTHMS]
-    for text, better, worse, margin in claims:
+    profile, out = ledger.workspace.profile, []
+    specs, more = evaluations(profile, options), PHASES.turned(options.changed).further(profile).evaluations
+    for text, better, worse in claims():
         missing = [name for name in (better, worse) if name not in specs]
         if missing:
             verdict = Verdict("not run", left_out(profile, missing[0]) if profile.css is None or data_of(profile).phantom
                               else "the true phase of a real heart is not known")
         else:
-            for name in (better, worse):
-                known.setdefault(name, [_scores(one) for one in ledger.evaluate(specs[name])])
-            verdict = all_verdict([(f"{better} against {worse}", known[better], known[worse])], quotable=profile.quotable,
-                                  margin=margin, scale=Scale("score", 1.0, "beats"))
+            groups = with_further(specs, more, (better, worse))
+            sides = [[_scores(one) for one in ledger.evaluate(group)] for group in groups.values()]
+            verdict = all_verdict([(f"{better} against {worse}", *sides)], quotable=profile.quotable,
+                                  scale=Scale("score", 1.0, "beats"))
         out.append({"claim": text, "status": verdict.status, "why": verdict.why})
     return pd.DataFrame(out, columns=["claim", "status", "why"])
 
@@ -127,6 +131,7 @@ def drawable(ledger: Ledger, options: Options) -> None:
 PHASES = Experiment(
     id="css_phases", number="Matched phases", place=7, title="Is the matched phase the true phase?", notebook="css_phases",
     evaluations_of=evaluations, judge=judge, inspect=drawable, options=PhaseOptions(),
+    compares=lambda profile, options: [frozenset(claim[1:]) for claim in claims()],
     more=lambda profile, options: Needs(evaluations=tuple(pixels(profile, options).values())))
 FIGURE5 = Experiment(
     id="css_figure5", number="Figure 5", place=7, title="Features of frames in the plane", notebook="css_phases",

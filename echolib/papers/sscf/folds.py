@@ -16,7 +16,7 @@ from echolib.config.specs import RunSpec
 from echolib.evaluation.kinds.traced import TracedSpec
 from echolib.ledger.evaluations import Evaluation
 from echolib.ledger.ledger import Ledger
-from echolib.pages.experiment import Claim, Groups, Options
+from echolib.pages.experiment import Claim, Experiment, Groups, Options, with_further
 from echolib.pages.quantities import Asked, Quantity, Tables, cells
 from echolib.pages.scorecard import claim_verdict
 from echolib.pages.verdict import Verdict
@@ -102,17 +102,31 @@ def published_cells(ledger: Ledger, rows: Iterable[Asked], specs: dict[str, list
     return pd.concat(parts, ignore_index=True)
 
 
-def judged(ledger: Ledger, claims: Iterable[Claim], specs: dict[str, list[TracedSpec]]) -> pd.DataFrame:
-    """Claims about the Dice of groups, or with a measure about a column of their studies: columns claim, status, why."""
+def compared(claims: Iterable[Claim], specs: Iterable[str]) -> list[frozenset[str]]:
+    """The groups of each claim, fold by fold, as far as they are among some."""
+    specs = list(specs)
+    return [frozenset(one for one in specs if one.partition(", fold ")[0] in claim.named) for claim in claims
+            if {one.partition(", fold ")[0] for one in specs} >= set(claim.named)]
+
+
+def judged(ledger: Ledger, claims: Iterable[Claim], entry: Experiment) -> pd.DataFrame:
+    """Claims about the Dice of groups, or with a measure about a column of their studies: columns claim, status, why.
+
+    Args:
+        claims: of the entry.
+        entry: with the reader's values. A claim is tested on further seeds too, where there are some for each fold of its groups.
+    """
     profile, rows = ledger.workspace.profile, []
-    tables = joined(load(ledger, specs))
+    specs, further = entry.evaluations(profile), entry.further(profile).evaluations
+    whole = {name for claim in compared(claims, specs) if claim <= further.keys() for name in claim}
+    tables, more = (joined(load(ledger, found)) for found in (specs, {n: further[n] for n in further if n in whole}))
     for claim in claims:
-        named = list(dict.fromkeys(name for pair in claim.pairs for name in pair))
-        missing = [name for name in named if name not in tables]
+        missing = [name for name in claim.named if name not in tables]
         if missing:
             verdict = Verdict("not run", f"profile {profile.name!r} does not run {missing[0]}")
         else:
-            verdict = claim_verdict(claim, {name: [_scores(claim, seed) for seed in tables[name]] for name in named},
+            sides = with_further(tables, more, claim.named)
+            verdict = claim_verdict(claim, {name: [_scores(claim, seed) for seed in seeds] for name, seeds in sides.items()},
                                     profile.quotable)
         rows.append({"claim": claim.text, "status": verdict.status, "why": verdict.why})
     return pd.DataFrame(rows, columns=["claim", "status", "why"])

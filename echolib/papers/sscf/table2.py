@@ -13,7 +13,7 @@ from echolib.config.profile import Profile
 from echolib.config.specs import RunSpec, SubsetSpec
 from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Claim, Experiment, Groups, Needs, Options, SeedOptions
-from echolib.papers.sscf.folds import HEADINGS, asked_row, judged, laid_out, on, published_cells, tested
+from echolib.papers.sscf.folds import HEADINGS, asked_row, compared, judged, laid_out, on, published_cells, tested
 from echolib.papers.sscf.runs import DATASETS, WEIGHT, data_of, sscf_run
 
 PUBLISHED = "sscf_table2_ablation"
@@ -94,13 +94,14 @@ def _claims() -> tuple[Claim, ...]:
 
 def judged_claims(ledger: Ledger, options: Options) -> pd.DataFrame:
     """Each claim with its verdict."""
-    return judged(ledger, _claims(), EVALUATIONS(ledger.workspace.profile, options))
+    return judged(ledger, _claims(), TABLE2.turned(options.changed))
 
 
 EVALUATIONS = tested(groups)
 TABLE2 = Experiment(id="sscf_table2", number="Table 2", place=2, title="Mean teacher, encoders, calibration", published=PUBLISHED,
                     notebook="sscf_table2", groups=groups, evaluations_of=EVALUATIONS, measure=measured_cells,
-                    judge=judged_claims, headings=HEADINGS, more=_more, options=Table2Options())
+                    judge=judged_claims, headings=HEADINGS, more=_more, options=Table2Options(),
+                    compares=lambda profile, options: compared(_claims(), EVALUATIONS(profile, options)))
 FIGURE5 = Experiment(id="sscf_figure5", number="Figure 5", place=2, title="Outlines of the ablation", published=PUBLISHED,
                      notebook="sscf_table2", groups=groups, evaluations_of=EVALUATIONS, draws="sscf_table2",
                      options=Table2Options())

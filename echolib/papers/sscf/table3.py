@@ -14,7 +14,7 @@ from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Claim, Experiment, Groups, Measure, Options, SeedOptions
 from echolib.pages.quantities import Quantity
 from echolib.pages.verdict import SMALL_EF
-from echolib.papers.sscf.folds import HEADINGS, QUANTITIES, asked_row, judged, laid_out, on, published_cells, tested
+from echolib.papers.sscf.folds import HEADINGS, QUANTITIES, asked_row, compared, judged, laid_out, on, published_cells, tested
 from echolib.papers.sscf.runs import DATASETS, data_of, other_run, size_of, sscf_run
 
 TABLES = {"EchoNet-Dynamic": "sscf_table3_echonet", "CAMUS": "sscf_table4_camus"}
@@ -76,24 +76,28 @@ def _claims(dataset: str) -> tuple[Claim, ...]:
     return tuple(Claim(f"SSCF scores above {name}, {dataset}", on("SSCF", dataset), on(name, dataset)) for name in MODELS)
 
 
-def _judge(claims: tuple[Claim, ...]):
+def _judging(name: str, claims: tuple[Claim, ...]) -> dict[str, object]:
+    """How the entry of that id judges its claims."""
     def judge(ledger: Ledger, options: Options) -> pd.DataFrame:
-        return judged(ledger, claims, EVALUATIONS(ledger.workspace.profile, options))
-    return judge
+        entry = next(page for page in PAGES if page.id == name)
+        return judged(ledger, claims, entry.turned(options.changed))
+    return dict(id=name, judge=judge, compares=lambda profile, options: compared(claims, EVALUATIONS(profile, options)))
 
 
 EVALUATIONS = tested(groups)
 _COMMON = dict(place=3, notebook="sscf_table3", groups=groups, evaluations_of=EVALUATIONS, options=Table3Options())
 TABLE3, TABLE4 = (
-    Experiment(id=f"sscf_table{number}", number=f"Table {number}", title=f"SSCF beside other networks, {dataset}",
-               published=TABLES[dataset], measure=_cells({dataset: TABLES[dataset]}, QUANTITIES), judge=_judge(_claims(dataset)),
-               headings=HEADINGS, **_COMMON) for number, dataset in ((3, "EchoNet-Dynamic"), (4, "CAMUS")))
+    Experiment(number=f"Table {number}", title=f"SSCF beside other networks, {dataset}", published=TABLES[dataset],
+               measure=_cells({dataset: TABLES[dataset]}, QUANTITIES), headings=HEADINGS,
+               **_judging(f"sscf_table{number}", _claims(dataset)), **_COMMON)
+    for number, dataset in ((3, "EchoNet-Dynamic"), (4, "CAMUS")))
 FIGURE6 = Experiment(id="sscf_figure6", number="Figure 6", title="Outlines of several networks", published=TABLES["CAMUS"],
                      draws="sscf_table3", **_COMMON)
 TABLE6 = Experiment(
-    id="sscf_table6", number="Table 6", title="Ejection fraction", published="sscf_table6_ef",
+    number="Table 6", title="Ejection fraction", published="sscf_table6_ef",
     measure=_cells(dict.fromkeys(DATASETS, "sscf_table6_ef"), FRACTIONS),
-    headings={name: (q.heading, q.decimals) for name, q in FRACTIONS.items()}, judge=_judge(tuple(
+    headings={name: (q.heading, q.decimals) for name, q in FRACTIONS.items()},
+    **_judging("sscf_table6", tuple(
         Claim(f"SSCF has the smaller EF error, against {name}, {dataset}", on("SSCF", dataset), on(name, dataset),
               measure=EF_ERROR) for dataset in DATASETS for name in MODELS)), **_COMMON)
 

@@ -27,7 +27,7 @@ from echolib.pages.scorecard import Cell
 from echolib.pages.timing import RUNS, Pass, Timing, counted, faster_verdict, interval, printed_verdict, timed
 from echolib.pages.verdict import Verdict
 from echolib.papers.sscf.folds import HEADINGS as MEASURED
-from echolib.papers.sscf.folds import QUANTITIES, asked_row, joined, judged, laid_out, load, on, published_cells, tested
+from echolib.papers.sscf.folds import QUANTITIES, asked_row, compared, joined, judged, laid_out, load, on, published_cells, tested
 from echolib.papers.sscf.runs import DATASETS, data_of, sscf_run
 from echolib.plots import COLOURS
 
@@ -152,7 +152,7 @@ def _claims() -> tuple[Claim, ...]:
 
 def judged_claims(ledger: Ledger, options: Options) -> pd.DataFrame:
     """Claims about Dice, then about time."""
-    found = judged(ledger, _claims(), EVALUATIONS(ledger.workspace.profile, options))
+    found = judged(ledger, _claims(), TABLE5.turned(options.changed))
     clock = times(ledger, options)
     order = [(f"Time grows with the frames: k = {less} is faster than {more}",
               faster_verdict(clock[window(less)], clock[window(more)])) for less, more in pairwise(FRAMES)
@@ -215,7 +215,8 @@ def frames_figure(ledger: Ledger, options: Options, data: str) -> Figure:
 EVALUATIONS = tested(groups)
 _COMMON = dict(place=4, notebook="sscf_table5", options=Table5Options(), timed=True)
 TABLE5 = Experiment(id="sscf_table5", number="Table 5", title="More frames, more encoders", published=PUBLISHED, groups=groups,
-                    evaluations_of=EVALUATIONS, measure=measured_cells, judge=judged_claims, headings=HEADINGS, **_COMMON)
+                    evaluations_of=EVALUATIONS, measure=measured_cells, judge=judged_claims, headings=HEADINGS,
+                    compares=lambda profile, options: compared(_claims(), EVALUATIONS(profile, options)), **_COMMON)
 TABLE7 = Experiment(id="sscf_table7", number="Table 7", title="Operations, parameters and time", published=EFFICIENCY,
                     measure=efficiency_cells, judge=judged_efficiency, headings=EFFICIENCY_HEADINGS, **_COMMON)
 
