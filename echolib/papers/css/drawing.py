@@ -47,6 +47,21 @@ def footer_of(page: Page, entries: Iterable[Experiment], evaluations: Iterable[E
                 + (footer.evaluations_html(list(found.values()), page.asked) if found else ""))
 
 
+def seeds_html(entry: Experiment, ledger: Ledger) -> HTML:
+    """Error of the ejection fraction of every training of a table, a column a seed; further seeds are among them."""
+    profile = ledger.workspace.profile
+    more = entry.further(profile).runs
+    errors = {name: {spec.seed: (table.predicted_ef - table.ef).abs().mean() for spec in (*specs, *more.get(name, ()))
+                     for table in (ledger.scores(spec),)} for name, specs in entry.runs(profile).items()}
+    seeds = sorted({seed for found in errors.values() for seed in found})
+    rows = [(html.escape(name), *(f"{found[seed]:.2f}" if seed in found else "–" for seed in seeds))
+            for name, found in errors.items()]
+    truth = ledger.scores(next(iter(entry.runs(profile).values()))[0]).ef
+    caption = (f"MAE of the ejection fraction of every training, points; always the mean of these studies would have "
+               f"{(truth - truth.mean()).abs().mean():.2f}")
+    return HTML(html_table(caption, ("Group", *(f"Seed {seed}" for seed in seeds)), rows, "echo-table echo-sortable"))
+
+
 def shares_figure(cells: pd.DataFrame, where: str, metric: str = "mae") -> Figure:
     """Errors over the share of labels, published left and ours right, a line for each row.
 

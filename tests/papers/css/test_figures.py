@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from echolib.config.profile import FurtherSeeds
 from echolib.data.subsets import labelled_studies
 from echolib.evaluation.agreement import agreement
 from echolib.pages import scorecard
@@ -31,6 +32,7 @@ from echolib.papers.css import (
     segmenters_drawing,
     table1,
     table1_drawing,
+    table4,
 )
 from tests.papers.css.standin import EF, STUDIES, Chain
 from tests.papers.standin import PROFILES
@@ -77,6 +79,19 @@ def test_the_figure_of_shares_draws_every_row_left_and_what_was_run_right():
     drawn = {line.get_label(): line for line in figure.axes[0].lines}
     assert list(drawn["CSS"].get_ydata()) == list(cells[(cells.row == "CSS") & cells.column.str.startswith("mae")].published)
     assert "4.90 <small>(4.86–4.94)</small>" in drawing.scorecard_of(entry, Chain(), cells).data
+
+
+def test_every_training_has_its_error_in_the_column_of_its_seed():
+    further = (FurtherSeeds(entry="css_table4", groups=("Video Only, 1/8 labels", "Video+Seg., 1/8 labels"), seeds=(7,)),)
+    ledger = Chain("desk", lambda run: float(run.seed == 2), further=further)
+    page = drawing.seeds_html(table4.TABLE4, ledger).data
+    rows = {row.split("</th>")[0]: re.findall(r"<td>([^<]*)</td>", row) for row in page.split('<th scope="row">')[1:]}
+    assert re.findall(r"Seed \d", page) == ["Seed 0", "Seed 1", "Seed 2", "Seed 7"]
+    for name, specs in table4.TABLE4.runs(ledger.workspace.profile).items():
+        found = [(t.predicted_ef - t.ef).abs().mean() for t in map(ledger.scores, specs)]
+        assert rows[name][:3] == [f"{v:.2f}" for v in found], name
+        assert (rows[name][3] == "–") == (name not in further[0].groups), name
+    assert f"{abs(EF - EF.mean()).mean():.2f}</span></caption>" in page
 
 
 def test_the_ejection_fraction_in_several_ways():
