@@ -7,8 +7,9 @@ holds          a claim about an order: at least 3 seeds, every seed agrees, pair
                seeds on a t-test over the seeds (p < 0.05) stands for "every seed agrees", so that more seeds can decide more.
                A number measured on the same data set: the published value or interval meets our 95 % interval
 does not hold  the same rules with the order reversed; intervals that do not meet
-no difference  a claim about an order: at least 3 seeds, and a difference of 1 point of Dice, or of ejection fraction, is
-               excluded either way, by two one-sided t-tests (p < 0.05 each) over the seeds and likewise over the patients
+no difference  a claim about an order: at least 3 seeds, and a difference of 1 point of Dice or of ejection fraction, or one of
+               another bound that the claim sets, is excluded either way, by two one-sided t-tests (p < 0.05 each) over the seeds
+               and likewise over the patients
 undecided      a claim that the runs at hand cannot settle; the reason is given, and how many seeds would settle it
 awaiting data  a number measured on a real data set, which cannot be compared without it
 as published   a row of somebody else's program that is not run here

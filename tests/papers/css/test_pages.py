@@ -240,6 +240,8 @@ def test_matched_phases_are_judged_in_both_rhythms_and_not_on_real_data():
     ledger = Chain(better=lambda run: 3.0 * by_cycle(run))
     found = claims_of(phases.PHASES, ledger)
     assert set(found) == {"holds"} and len(found) == 2 * len(phases.RHYTHMS)
+    nothing = scorecard.claims(phases.PHASES, Chain())
+    assert set(nothing.status) == {"no difference"} and nothing.why.str.endswith("less than 0.036 beats").all()
     specs = phases.evaluations(ledger.workspace.profile, phases.PhaseOptions())
     irregular = [s for name, group in specs.items() if name.endswith("arrhythmia") for s in group]
     assert irregular and {s.data.phantom.preset for s in irregular} == {"arrhythmia"}
