@@ -61,9 +61,12 @@ def closure(modules: tuple[str, ...]) -> list[Path]:
 
 def _file(name: str) -> Path | None:
     """The file of a module; None of a name that is no module of the package (a function that is imported, say)."""
-    if name.partition(".")[0] != "echolib":
-        return _outside(name)
-    path = ROOT.joinpath(*name.split(".")[1:])
+    return _inside(ROOT, name) if name.partition(".")[0] == "echolib" else _outside(name)
+
+
+@lru_cache(maxsize=4096)  # of a thousand records each asks for the files of a hundred modules
+def _inside(root: Path, name: str) -> Path | None:
+    path = root.joinpath(*name.split(".")[1:])
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py") if path.with_suffix(".py").is_file() else None
 
 

@@ -57,6 +57,7 @@ class Context:
     fingerprints: dict[str, str] = field(default_factory=dict, repr=False)
     _store: ClipStore | None = field(default=None, repr=False)
     _others: dict[str, ClipStore] = field(default_factory=dict, repr=False)
+    _agreed: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def store(self) -> ClipStore:
@@ -112,7 +113,7 @@ class Context:
         if self.results is None or self.known(data) is not None:
             return self.known(data) is not None
         try:
-            return committed.fingerprint_of(self.results, data) is not None
+            return self.agreed(data) is not None
         except RecordError:
             return True
 
@@ -120,10 +121,24 @@ class Context:
         """Fingerprint of a cohort; of a phantom that is not simulated yet the one on which all committed records agree."""
         name = data.model_dump_json()
         if name not in self.fingerprints and self.results is not None and self.known(data) is None:
-            agreed = committed.fingerprint_of(self.results, data)
+            agreed = self.agreed(data)
             if agreed is not None:
                 return agreed
         return self.fingerprints.get(name) or self.store_of(data).fingerprint
+
+    def agreed(self, data: DataSpec) -> str | None:
+        """Fingerprint on which all committed records of a cohort agree, looked up once; None where none is committed.
+
+        Raises:
+            RecordError: they do not agree.
+        """
+        name = data.model_dump_json()
+        if name not in self._agreed:
+            found = committed.fingerprint_of(self.results, data)
+            if found is None:
+                return None
+            self._agreed[name] = found
+        return self._agreed[name]
 
     def usable(self, provenance: Provenance, data: DataSpec, code: str) -> tuple[bool, str]:
         """May a committed result be used, and what has to be said of it?
@@ -138,7 +153,7 @@ class Context:
         """
         here = self.known(data)
         if here is None:
-            committed.fingerprint_of(self.results, data)  # they must agree
+            self.agreed(data)  # they must agree
         elif here != provenance.data:
             return False, (f"data differ: the record in results/{self.workspace.profile.name} comes from {provenance.data[:16]}, "
                            f"here are {here[:16]}")
