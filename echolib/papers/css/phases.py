@@ -21,9 +21,9 @@ from echolib.papers.css.runs import data_of, segmenter
 from echolib.papers.css.segmenters import segmenters
 
 PIXELS = "no network: pixels"
-#: Beats within which two errors count as equal: half the time between two frames of the clip, period 3 of 50 Hz at 72 beats a
+#: % of a beat within which two errors count as equal: half the time between two frames of the clip, period 3 of 50 Hz at 72 beats a
 #: minute. A match that is nearer than that takes the same frame. A convention of this book.
-SMALL = 0.5 * 3 / 50 * 72 / 60
+SMALL = 100 * 0.5 * 3 / 50 * 72 / 60
 RHYTHMS = ("sinus", "arrhythmia")
 #: What is measured of every segmenter: errors in beats, a quarter where the match is blind.
 QUANTITIES = {
@@ -114,7 +114,7 @@ def judge(ledger: Ledger, options: Options) -> pd.DataFrame:
             groups = with_further(specs, more, (better, worse))
             sides = [[_scores(one) for one in ledger.evaluate(group)] for group in groups.values()]
             verdict = all_verdict([(f"{better} against {worse}", *sides)], quotable=profile.quotable,
-                                  scale=Scale("score", 1.0, "beats", SMALL))
+                                  scale=Scale("score", 100.0, "% of a beat", SMALL))
         out.append({"claim": text, "status": verdict.status, "why": verdict.why})
     return pd.DataFrame(out, columns=["claim", "status", "why"])
 

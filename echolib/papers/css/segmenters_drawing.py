@@ -52,9 +52,10 @@ def lengths_html(ledger: Ledger) -> HTML:
     spec = lengths_spec(ledger.workspace.profile)
     table = ledger.evaluate([spec])[0].tables["splits"].set_index("split")
     train, need = table.loc["train"], (spec.frames - 1) * spec.period + 1
+    short = (f"{int(train.short)} are shorter: the loss takes no clip of them; their traced frames are used as all others are."
+             if train.short else "none is shorter.")
     return HTML(f"<p>The clip of the cyclical loss has {spec.frames} frames at period {spec.period}, {need} frames of the video. "
-                f"Of {int(train.studies)} training videos {int(train.short)} are shorter: the loss takes no clip of them; their "
-                "traced frames are used as all others are.</p>")
+                f"Of {int(train.studies)} training videos {short}</p>")
 
 
 def untraced_figure(ledger: Ledger, found: dict[str, list[Evaluation]], cases: list[Case]) -> Figure:

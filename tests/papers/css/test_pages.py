@@ -241,7 +241,7 @@ def test_matched_phases_are_judged_in_both_rhythms_and_not_on_real_data():
     found = claims_of(phases.PHASES, ledger)
     assert set(found) == {"holds"} and len(found) == 2 * len(phases.RHYTHMS)
     nothing = scorecard.claims(phases.PHASES, Chain())
-    assert set(nothing.status) == {"no difference"} and nothing.why.str.endswith("less than 0.036 beats").all()
+    assert set(nothing.status) == {"no difference"} and nothing.why.str.endswith("less than 3.6 % of a beat").all()
     specs = phases.evaluations(ledger.workspace.profile, phases.PhaseOptions())
     irregular = [s for name, group in specs.items() if name.endswith("arrhythmia") for s in group]
     assert irregular and {s.data.phantom.preset for s in irregular} == {"arrhythmia"}
