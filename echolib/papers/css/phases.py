@@ -21,8 +21,8 @@ from echolib.papers.css.runs import data_of, segmenter
 from echolib.papers.css.segmenters import segmenters
 
 PIXELS = "no network: pixels"
-#: % of a beat within which two errors count as equal: half the time between two frames of the clip, period 3 of 50 Hz at 72 beats a
-#: minute. A match that is nearer than that takes the same frame. A convention of this book.
+#: % of a beat within which two errors count as equal: half the time between two frames of the clip, period 3 of 50 Hz at 72 beats
+#: a minute. A match that is nearer than that takes the same frame. A convention of this book.
 SMALL = 100 * 0.5 * 3 / 50 * 72 / 60
 RHYTHMS = ("sinus", "arrhythmia")
 #: What is measured of every segmenter: errors in beats, a quarter where the match is blind.
