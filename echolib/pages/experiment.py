@@ -177,7 +177,7 @@ def with_further(groups: Mapping[str, list[T]], more: Mapping[str, list[T]], nam
     """
     named = tuple(dict.fromkeys(named))
     each = more.keys() >= set(named)
-    return {name: [*groups[name], *(more[name] if each else ())] for name in named}
+    return {name: [*groups[name], *more[name]] if each else groups[name] for name in named}
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def test_a_profile_that_runs_none_says_so_in_every_cell(counted):
     found = overview.all_cells(BOOK, PAPER, StandIn("desk", pkecho=None))
     own = found[found.row.str.contains("PKEcho") & (found.experiment == "pkecho_table1") & found.published.notna()]
     assert set(own.status) == {"not run"} and own.why.str.contains("'desk'").all()
-    assert BOOK.needs("pkecho_table1", StandIn("desk", pkecho=None).workspace.profile).runs == ()
+    assert BOOK.needs("pkecho_table1", StandIn("desk", pkecho=None, further=()).workspace.profile).runs == ()
 
 
 def test_counts_are_exact_where_the_paper_cut_digits_off(counted):

@@ -131,9 +131,10 @@ def test_the_cost_figure_draws_the_rows_that_have_all_three_numbers():
 
 def test_a_figure_brings_its_numbers_and_itself_for_download():
     table = pd.DataFrame({"a": [1, 2], "b": ["x", "y, z"]})
-    figure, axis = plt.subplots()
-    axis.plot([0, 1], [0, 1])
-    page = plots.show(figure, "Caption", "Alt", table, "numbers").data
+    with plt.rc_context({"savefig.dpi": "figure"}):  # whatever style an earlier test has set
+        figure, axis = plt.subplots()
+        axis.plot([0, 1], [0, 1])
+        page = plots.show(figure, "Caption", "Alt", table, "numbers").data
     found = dict(re.findall(r'download="([\w.]+)" href="data:[\w/]+;base64,([^"]+)"', page))
     assert base64.b64decode(found["numbers.csv"]).decode() == table.to_csv(index=False)
     assert base64.b64decode(found["numbers.pdf"]).startswith(b"%PDF")
