@@ -192,16 +192,16 @@ class Catalogue:
 
     def _wanted(self, one: Wanted, profile: Profile) -> tuple[Experiment, tuple[str, ...] | None]:
         """An item of a profile's order: the entry, and the groups that are asked for."""
-        entry = self._named("order", one.entry, one.groups or (), profile, lambda entry: ())
+        entry = self._named("order", one.entry, one.groups or (), profile)
         return entry, one.groups
 
-    def _named(self, option: str, name: str, groups: Iterable[str], profile: Profile,
-               more: Callable[[Experiment], Iterable[str]]) -> Experiment:
-        """The entry that an option of the profile names with some of its groups of runs, or more that the option takes."""
+    def _named(self, option: str, name: str, groups: Iterable[str], profile: Profile, *, evaluated: bool = False) -> Experiment:
+        """The entry that an option of the profile names with some of its groups of runs; ``evaluated``: or of evaluations."""
         if name not in self.entries:
             raise ConfigError(f"profile {profile.name!r}: {option!r} names no entry {name!r}; entries: {', '.join(self.entries)}")
         entry = self.entries[name]
-        have = dict.fromkeys([*entry.groups(profile, profile.seeds[0], entry.options), *more(entry)])
+        have = dict.fromkeys([*entry.groups(profile, profile.seeds[0], entry.options),
+                              *(entry.evaluations(profile) if evaluated else ())])
         unknown = [group for group in groups if group not in have]
         if unknown:
             raise ConfigError(f"profile {profile.name!r}: {option!r} names no group {unknown[0]!r} of {name}; its groups: "
@@ -211,7 +211,7 @@ class Catalogue:
     def _check_further(self, profile: Profile) -> None:
         """Are there the claims that the profile gives further seeds to?"""
         for one in profile.further:
-            entry = self._named("further", one.entry, one.groups, profile, lambda entry: entry.evaluations(profile))
+            entry = self._named("further", one.entry, one.groups, profile, evaluated=True)
             named = [*(frozenset(claim.named) for claim in entry.claims), *entry.compares(profile, entry.options)]
             if not any(groups <= set(one.groups) for groups in named):
                 raise ConfigError(f"profile {profile.name!r}: 'further': no claim of {one.entry} that takes more seeds has all "
