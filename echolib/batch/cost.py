@@ -192,12 +192,13 @@ class Estimator:
 
     def _count(self, spec: RunSpec) -> tuple[float, int]:
         """(operations of a forward pass per frame, parameters)."""
-        key = (*_network(spec), spec.data.size)
+        masks = any(role.channel and name in spec.parents for name, role in spec.recipe.roles.items())
+        key = (*_network(spec), spec.data.size, masks)
         if key not in self._counts:
             frames = PAPER_FRAMES.get(spec.model.name, spec.clip.frames)
             with torch.device("meta"):  # no content: nothing is computed
                 network = skeleton(spec.model_copy(update={"clip": ClipSpec(frames=frames)})).eval().requires_grad_(False)
-                clip = torch.zeros(1, 3, frames, spec.data.size, spec.data.size)
+                clip = torch.zeros(1, 3 + masks, frames, spec.data.size, spec.data.size)
             with FlopCounterMode(display=False) as counter, torch.no_grad():
                 network(clip)
             self._counts[key] = counter.get_total_flops() / frames, models.count_parameters(network)

@@ -27,9 +27,11 @@ from typing import Optional, Union
 import nbformat
 import papermill
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
+from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from pydantic import TypeAdapter, ValidationError
+from traitlets import CaselessStrEnum, Unicode
 
 from echolib.errors import NotebookError
 from echolib.files import locked, read_json, write_json
@@ -249,14 +251,36 @@ def _run(notebook: Path, running: Path, parameters: dict, *, cwd: Path, timeout_
         return cell(begun[-1]) if begun else f"{notebook.name}: before the first cell"
 
     try:
-        papermill.execute_notebook(notebook, running, parameters=copy.deepcopy(parameters), kernel_name=NATIVE_KERNEL_NAME,
-                                   language="python", cwd=cwd, progress_bar=progress, execution_timeout=timeout_s)
+        with tempfile.TemporaryDirectory(prefix="echolib-") as sockets:
+            papermill.execute_notebook(notebook, running, parameters=copy.deepcopy(parameters), kernel_name=NATIVE_KERNEL_NAME,
+                                       language="python", cwd=cwd, progress_bar=progress, execution_timeout=timeout_s,
+                                       kernel_manager_class=_manager(Path(sockets)))
     except PapermillExecutionError as error:
         raise NotebookError(f"{cell(error.cell_index)}: {error.ename}: {error.evalue}") from error
     except CellTimeoutError as error:
         raise NotebookError(f"{unfinished()}: took longer than {timeout_s:g} s") from error
     except DeadKernelError as error:
         raise NotebookError(f"{unfinished()}: the kernel died (killed, or out of memory)") from error
+    except RuntimeError as error:  # all that jupyter_client says of a kernel that does not come up
+        raise NotebookError(f"{unfinished()}: {error}; what the kernel said stands above") from error
+
+
+def _manager(folder: Path) -> type[AsyncKernelManager]:
+    """Kernels that are spoken to through sockets in ``folder``.
+
+    A TCP port is chosen by one process and opened by another, and in between a kernel that starts beside it may take it. A
+    socket in a folder of its own is nobody else's. Windows has none, and a path of more than 100 characters is too long for
+    one: there it is TCP.
+    """
+    short = len(str(folder)) < 80  # the name of the socket comes after it
+    if sys.platform == "win32" or not short:
+        return AsyncKernelManager
+
+    class SocketKernelManager(AsyncKernelManager):
+        transport = CaselessStrEnum(["tcp", "ipc"], default_value="ipc")
+        connection_file = Unicode(str(folder / "kernel.json"))
+
+    return SocketKernelManager
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from echolib.ledger.ledger import Ledger
 from echolib.ledger.workspace import Workspace
 from echolib.pages.catalogue import Catalogue
 from echolib.papers import book
+from echolib.papers.book import BOOK
 from echolib.papers.simlvseg.runs import segment_run
 from echolib.training.recipe import recipe_class
 from echolib.training.recipes.clip_dense import ClipDense
@@ -192,6 +193,18 @@ def test_operations_are_those_that_the_paper_prints(model, frames, published):
     operations, parameters = cost.Estimator([], rate=1e9)._count(segment_run(profile, model, seed=0))
     assert operations / 2e9 == pytest.approx(published, rel=0.02)  # the paper's unit is a multiplication with its addition
     assert parameters > 1e7
+
+
+@pytest.mark.parametrize("name", ["smoke", "desk", "hour", "paper"])
+def test_the_operations_of_every_run_can_be_counted(name):
+    profile = Workspace.open(name).profile
+    found = {run.key: run for page in BOOK.notebooks for need in BOOK.needs(page, profile).runs for run in chain(need)}
+    estimator = cost.Estimator([], rate=1e9)
+    assert all(min(estimator._count(run)) > 0 for run in found.values())
+    masked = [run for run in found.values() if run.recipe.kind == "regress" and "masks" in run.parents]
+    plain = [run for run in found.values() if run.recipe.kind == "regress" and not run.parents]
+    if profile.css:  # a fourth channel costs operations
+        assert estimator._count(masked[0])[0] > estimator._count(plain[0])[0]
 
 
 def test_steps_are_those_that_training_takes(workspace):

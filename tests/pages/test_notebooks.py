@@ -136,6 +136,33 @@ def test_a_failure_names_the_cell_and_leaves_what_was_there(tmp_path, cell, word
     assert left == {"a.ipynb": "old", "a.manifest.json": "old manifest"}
 
 
+TRANSPORT = """import json, pathlib
+from ipykernel.connect import get_connection_info
+said = json.loads(get_connection_info())
+pathlib.Path("said.json").write_text(json.dumps([said["transport"], said["ip"], pathlib.Path(said["ip"]).parent.is_dir()]))"""
+
+
+def test_kernels_that_start_together_cannot_take_each_other_s_port(tmp_path):
+    execute(write(tmp_path / "a.ipynb", TRANSPORT), tmp_path / "build" / "a.ipynb", {}, cwd=tmp_path, progress=False)
+    transport, place, there = json.loads((tmp_path / "said.json").read_text())
+    assert (transport, there) == ("ipc", True)
+    assert not Path(place).parent.exists()  # the sockets go with the kernel
+
+
+def test_where_no_socket_fits_it_is_tcp(tmp_path, monkeypatch):
+    far = tmp_path / ("d" * 80)
+    far.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(far))
+    execute(write(tmp_path / "a.ipynb", TRANSPORT), tmp_path / "build" / "a.ipynb", {}, cwd=tmp_path, progress=False)
+    assert json.loads((tmp_path / "said.json").read_text())[0] == "tcp"
+
+
+def test_a_kernel_that_does_not_start_stops_its_notebook_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(NotebookError, match="a.ipynb: before the first cell: Kernel died before replying to kernel_info"):
+        execute(write(tmp_path / "a.ipynb", "1"), tmp_path / "build" / "a.ipynb", {}, cwd=tmp_path, progress=False)
+
+
 def test_notebooks_outside_the_working_folder_are_refused(tmp_path):
     inside = tmp_path / "checkout"
     inside.mkdir()
