@@ -1,5 +1,5 @@
-"""The commands that make the book and its parts: ``plan``, ``cohort``, ``store``, ``run``, ``keep``, ``notebook``, ``pages``,
-``book`` and ``batch``."""
+"""The commands that make the book and its parts: ``plan``, ``cohort``, ``store``, ``run``, ``times``, ``keep``, ``notebook``,
+``pages``, ``book`` and ``batch``."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def keep_command(profile: ProfileName, engine: Engine = None,
                                                                             "specification must be the same")] = False,
                  build: Annotated[Path | None, typer.Option(help="build folder to take from; default: "
                                                                  "build/<profile>")] = None) -> None:
-    """Copy finished runs and evaluations that the pages need to results/<profile>, to be committed with the sources."""
+    """Copy finished runs, evaluations and times that the pages need to results/<profile>, to be committed with the sources."""
     choose_engine(engine)
     from echolib.batch.keeping import keep
     from echolib.errors import ConfigError
@@ -138,6 +138,20 @@ def keep_command(profile: ProfileName, engine: Engine = None,
             raise ConfigError(f"{build.name} holds no folder 'runs'; expected the build folder of profile {profile!r}")
         workspace = replace(workspace, build=build.resolve())
     keep(workspace, any_code=any_code)
+
+
+def times_command(profile: ProfileName = "smoke") -> None:
+    """Measure on this machine the times that pages show, whatever is kept; the next book shows them. Nothing else should run."""
+    from echolib.ledger.ledger import Ledger
+    from echolib.ledger.workspace import Workspace
+    from echolib.pages import timing
+    from echolib.papers.book import BOOK
+
+    ledger = Ledger(Workspace.open(profile), progress=False)
+    with timing.anew():
+        for page, measure in BOOK.times(ledger).items():
+            measure()
+            print(f"times of {page}: measured", flush=True)
 
 
 def notebook_command(name: Annotated[str, typer.Argument(help="a notebook of the book, such as simlvseg_table1")],
@@ -212,7 +226,7 @@ def choose_engine(engine: str | None) -> None:
 def register(app: typer.Typer) -> None:
     """Add the commands to ``echolib``."""
     for name, command in (("plan", plan_command), ("book", book_command), ("cohort", cohort_command), ("store", store_command),
-                          ("run", run_command), ("keep", keep_command), ("notebook", notebook_command),
-                          ("pages", pages_command)):
+                          ("run", run_command), ("times", times_command), ("keep", keep_command),
+                          ("notebook", notebook_command), ("pages", pages_command)):
         app.command(name)(command)
     app.command("batch", context_settings={"allow_extra_args": True, "ignore_unknown_options": False})(batch_command)

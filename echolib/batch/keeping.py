@@ -1,6 +1,6 @@
 """Copies what a profile's build folder has finished, and the pages need, into ``results/``: the command ``echolib keep``.
 
-Committed are records and scores, and of the few runs and evaluations for which a page asks it
+Committed are times of a quiet machine, records and scores, and of the few runs and evaluations for which a page asks it
 (:class:`echolib.pages.experiment.Needs`) the weights, the log and the large tables. :mod:`echolib.ledger.committed` says where
 they are and when they are used.
 """
@@ -27,6 +27,7 @@ from echolib.ledger.runs import Runs
 from echolib.ledger.workspace import Workspace
 from echolib.pages.catalogue import cohorts
 from echolib.pages.experiment import Needs
+from echolib.pages.timing import keep_times
 from echolib.papers import book
 
 #: Weights above this many bytes are not kept.
@@ -43,7 +44,7 @@ class Kept:
 
 
 def keep(workspace: Workspace, *, any_code: bool = False, say: Callable[[str], None] = print) -> Kept:
-    """Copy finished runs and evaluations of a profile that its pages need to ``results/<profile>``. May be repeated.
+    """Copy finished runs, evaluations and times of a profile that its pages need to ``results/<profile>``. May be repeated.
 
     Args:
         workspace: the profile's folders.
@@ -79,6 +80,8 @@ def keep(workspace: Workspace, *, any_code: bool = False, say: Callable[[str], N
         why = _why_not(ledger, ledger.evaluations, spec, any_code)
         changed, said = (None, why) if why else keeper.evaluation(spec)
         note(f"evaluation {spec.key}  {spec.label}", changed, said)
+    for page, (changed, why) in keep_times(workspace, book.BOOK.times(ledger)).items():
+        note(f"times of {page}", changed, why)
     say(f"results/{profile.name}: {len(done.written)} written, {len(done.unchanged)} as they were, {len(done.skipped)} skipped")
     return done
 

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from echolib.pages.executing import Task, run_all
 from echolib.pages.experiment import Experiment, Needs
 from echolib.pages.notebooks import is_current
 from echolib.pages.site import assemble, build
+from echolib.pages.timing import is_known
 from echolib.papers import book
 from echolib.words import counted
 
@@ -244,7 +246,8 @@ def _task(ledger: Ledger, name: str, values: dict[str, object] | None = None) ->
         mark = sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
         out = folder / "variants" / f"{name}-{mark}.ipynb"
     task = Task(name, source(name, workspace.root), out, given, workspace.root, tuple(notebook_inputs(ledger, name, values)),
-                alone=name in book.BOOK.timed)
+                alone=not all(is_known(partial(entry.times, ledger, entry.options))
+                              for entry in book.BOOK.turned(name, values or {}) if entry.times is not None))
     current, why = is_current(task.notebook, task.out, task.parameters, task.inputs)
     if not current and not ledger.computes:
         raise EcholibError(f"{why}; execute it with `echolib notebook {name} --profile {workspace.profile.name}`")

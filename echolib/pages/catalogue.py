@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -105,7 +106,16 @@ class Catalogue:
     @property
     def timed(self) -> tuple[str, ...]:
         """Notebooks that measure time."""
-        return tuple(dict.fromkeys(entry.notebook for entry in self.entries.values() if entry.timed))
+        return tuple(dict.fromkeys(entry.notebook for entry in self.entries.values() if entry.times is not None))
+
+    def times(self, ledger: Ledger) -> dict[str, Callable[[], object]]:
+        """By notebook of :attr:`timed`, what takes all the times that it shows."""
+        def all_of(notebook: str) -> None:
+            for entry in self.of_notebook(notebook):
+                if entry.times is not None:
+                    entry.times(ledger, entry.options)
+
+        return {notebook: partial(all_of, notebook) for notebook in self.timed}
 
     def of_notebook(self, notebook: str) -> tuple[Experiment, ...]:
         """The entries of a notebook, the first one its main one.

@@ -1,11 +1,14 @@
 """Several notebooks at once, one a process, so that a book of many short pages does not wait for one core.
 
-A child is forked, so nothing is imported again; all it does is feed a kernel. It shares the terminal's process group:
-Ctrl-C reaches it as it reaches us. Where forking is not safe (only Linux is trusted), notebooks run one after the other.
+Importing what a page needs takes longer than most pages. So a process that has done nothing but import it is started first;
+from it are forked one process for each notebook, and from that, before it does anything, the notebook's kernel. All share the
+terminal's process group: Ctrl-C reaches them as it reaches us. Where forking is not safe (only Linux is trusted), notebooks run
+one after the other, each in a kernel of its own.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -18,10 +21,13 @@ from pathlib import Path
 
 from echolib.errors import EcholibError, NotebookError
 from echolib.hardware import cores
+from echolib.pages.kernel import environment, prepare_kernel
 from echolib.pages.notebooks import execute
 
 #: Seconds that a child has to leave after Ctrl-C.
 _PATIENCE = 30
+#: What nearly every notebook imports, and what starts a kernel.
+_IMPORTED = ("ipykernel.kernelapp", "matplotlib.pyplot", "seaborn", "echolib.plots", "echolib.papers.book")
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ def run_all(tasks: Sequence[Task], at_once: int | None = None) -> Iterator[tuple
         at_once: how many at a time; None: one a processor core where forking is safe, else one.
 
     Raises:
-        ChildProcessError: a child ended by an error that is not one of ours; its traceback stands on standard error.
+        ChildProcessError: a process ended by an error that is not one of ours; its traceback stands on standard error.
     """
     at_once = at_once or (cores() if sys.platform == "linux" else 1)
     together = [task for task in tasks if not task.alone]
@@ -66,7 +72,46 @@ def run_all(tasks: Sequence[Task], at_once: int | None = None) -> Iterator[tuple
             yield task.name, error
         else:
             yield task.name, None
-    yield from _forked(together, at_once)
+    if together:
+        yield from _warm(together, at_once)
+
+
+def _warm(tasks: list[Task], at_once: int) -> Iterator[tuple[str, EcholibError | None]]:
+    """:func:`_forked` in a fresh process that has imported what pages need, and has no threads that a fork would lose."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    server = context.Process(target=_serve, args=(tasks, at_once, theirs), name="notebooks")
+    with environment(OMP_NUM_THREADS=str(max(1, cores() // at_once)), PYDEVD_DISABLE_FILE_VALIDATION="1",
+                     MPLBACKEND=os.environ.get("MPLBACKEND", "module://matplotlib_inline.backend_inline")):
+        server.start()
+    theirs.close()
+    try:
+        for _ in tasks:
+            try:
+                name, error = ours.recv()
+            except EOFError:
+                server.join()
+                raise ChildProcessError(f"the process that executes notebooks ended with status {server.exitcode}; what went "
+                                        "wrong stands above") from None
+            yield name, error
+        server.join()
+    finally:
+        if server.is_alive():
+            os.kill(server.pid, signal.SIGINT)
+            server.join(2 * _PATIENCE)
+            server.kill()
+
+
+def _serve(tasks: list[Task], at_once: int, answer: Connection) -> None:
+    for name in _IMPORTED:
+        importlib.import_module(name)
+    try:
+        for name, error in _forked(tasks, at_once):
+            answer.send((name, error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except ChildProcessError as error:
+        sys.exit(str(error))
 
 
 def _forked(tasks: list[Task], at_once: int) -> Iterator[tuple[str, EcholibError | None]]:
@@ -76,7 +121,7 @@ def _forked(tasks: list[Task], at_once: int) -> Iterator[tuple[str, EcholibError
         while waiting or running:
             while waiting and len(running) < at_once:
                 task, (ours, theirs) = waiting.pop(0), context.Pipe(duplex=False)
-                child = context.Process(target=_child, args=(task, theirs, max(1, cores() // at_once)), name=task.name)
+                child = context.Process(target=_child, args=(task, theirs), name=task.name)
                 child.start()
                 theirs.close()  # so that its end is seen when the child has gone
                 running[ours] = (task, child)
@@ -91,8 +136,8 @@ def _forked(tasks: list[Task], at_once: int) -> Iterator[tuple[str, EcholibError
             child.kill()
 
 
-def _child(task: Task, answer: Connection, threads: int) -> None:
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # of the kernel: several at once share the cores
+def _child(task: Task, answer: Connection) -> None:
+    prepare_kernel()
     try:
         task.run(progress=False)
     except EcholibError as error:

@@ -265,7 +265,8 @@ class Experiment:
         headings: heading and decimals by column of the published table, where they are not those of Dice and of counts.
         quote: (ledger, options) -> HTML that the front page shows of it.
         draws: id of the entry whose cells this one draws (a figure of a table's numbers has none of its own).
-        timed: it measures time, so no other notebook is executed beside it.
+        times: (ledger, options) -> nothing that is used; takes the times that the page shows, as the page does. While one of them
+            has to be measured, no other notebook is executed beside it.
         phantoms: it shows phantoms with their truth, which real data has not: under a profile of real data it shows those of
             the profile ``smoke``.
         prose: Markdown pages that stand before it in the table of contents.
@@ -292,7 +293,7 @@ class Experiment:
     headings: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     quote: Callable[[Ledger, Options], str] | None = None
     draws: str = ""
-    timed: bool = False
+    times: Callable[[Ledger, Options], object] | None = None
     phantoms: bool = False
     prose: tuple[str, ...] = ()
     options: Options = Options()

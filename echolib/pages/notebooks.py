@@ -13,11 +13,9 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,16 +25,15 @@ from typing import Optional, Union
 import nbformat
 import papermill
 from jupyter_client.kernelspec import NATIVE_KERNEL_NAME
-from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from pydantic import TypeAdapter, ValidationError
-from traitlets import CaselessStrEnum, Unicode
 
 from echolib.errors import NotebookError
 from echolib.files import locked, read_json, write_json
 from echolib.ledger.code import code_fingerprint
 from echolib.ledger.provenance import versions
+from echolib.pages.kernel import manager, own_kernel
 from echolib.pages.lint import parameter_cells
 
 #: What an annotation in a parameters cell may be made of.
@@ -162,7 +159,7 @@ def execute(notebook: Path, out: Path, parameters: dict[str, object], *, cwd: Pa
     started = time.monotonic()
     with locked(out.with_name(f".{out.stem}.lock")), tempfile.TemporaryDirectory(prefix=_left(out), dir=out.parent) as folder:
         running = Path(folder) / out.name
-        with _own_kernel(Path(folder)):
+        with own_kernel(Path(folder)):
             _run(notebook, running, parameters, cwd=cwd, timeout_s=timeout_s, progress=progress)
         if _sha256(notebook) != before:
             raise NotebookError(f"{source}: changed while it ran; run it again")
@@ -254,7 +251,7 @@ def _run(notebook: Path, running: Path, parameters: dict, *, cwd: Path, timeout_
         with tempfile.TemporaryDirectory(prefix="echolib-") as sockets:
             papermill.execute_notebook(notebook, running, parameters=copy.deepcopy(parameters), kernel_name=NATIVE_KERNEL_NAME,
                                        language="python", cwd=cwd, progress_bar=progress, execution_timeout=timeout_s,
-                                       kernel_manager_class=_manager(Path(sockets)))
+                                       kernel_manager_class=manager(Path(sockets)))
     except PapermillExecutionError as error:
         raise NotebookError(f"{cell(error.cell_index)}: {error.ename}: {error.evalue}") from error
     except CellTimeoutError as error:
@@ -263,48 +260,6 @@ def _run(notebook: Path, running: Path, parameters: dict, *, cwd: Path, timeout_
         raise NotebookError(f"{unfinished()}: the kernel died (killed, or out of memory)") from error
     except RuntimeError as error:  # all that jupyter_client says of a kernel that does not come up
         raise NotebookError(f"{unfinished()}: {error}; what the kernel said stands above") from error
-
-
-def _manager(folder: Path) -> type[AsyncKernelManager]:
-    """Kernels that are spoken to through sockets in ``folder``.
-
-    A TCP port is chosen by one process and opened by another, and in between a kernel that starts beside it may take it. A
-    socket in a folder of its own is nobody else's. Windows has none, and a path of more than 100 characters is too long for
-    one: there it is TCP.
-    """
-    short = len(str(folder)) < 80  # the name of the socket comes after it
-    if sys.platform == "win32" or not short:
-        return AsyncKernelManager
-
-    class SocketKernelManager(AsyncKernelManager):
-        transport = CaselessStrEnum(["tcp", "ipc"], default_value="ipc")
-        connection_file = Unicode(str(folder / "kernel.json"))
-
-    return SocketKernelManager
-
-
-@contextmanager
-def _own_kernel(folder: Path) -> Iterator[None]:
-    """Make 'python3' mean this interpreter: a kernel specification in ``folder``, first on Jupyter's path."""
-    spec = folder / "jupyter" / "kernels" / NATIVE_KERNEL_NAME
-    spec.mkdir(parents=True)
-    write_json(spec / "kernel.json", {
-        "argv": [sys.executable, "-Xfrozen_modules=off", "-m", "ipykernel_launcher", "-f", "{connection_file}",
-                 "--log-level=ERROR"],  # else it warns on every start that it talks to this machine over plain TCP
-        "display_name": "Python 3", "language": "python"})
-    changed = {"JUPYTER_PATH": str(folder / "jupyter"), "IPYTHONDIR": str(folder / "ipython"),
-               "PYDEVD_DISABLE_FILE_VALIDATION": "1", "ECHOLIB_BARS": "0"}
-    kept = {name: os.environ.get(name) for name in changed}
-    os.environ.update(changed)
-    try:
-        yield
-    finally:
-        for name, value in kept.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        shutil.rmtree(folder / "ipython", ignore_errors=True)
 
 
 def _tidy(executed: Path, source: str, target: str) -> None:

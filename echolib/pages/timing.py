@@ -1,8 +1,9 @@
 """Networks counted and timed side by side: parameters, operations and time of a pass, measured once and kept.
 
 Counts need no data and no particular machine. A time belongs to a device; what can be compared is the order on one of them. All
-networks of a page are timed in turn, round by round, in one go; a measurement is kept in the build folder and taken from there
-while code, versions, hardware and what is asked for are the same.
+networks of a page are timed in turn, round by round, in one go. A measurement is kept in the build folder, and those of a quiet
+machine are committed beside the records, in ``results/<profile>/times.json``. Taken are this machine's own, then the committed
+ones, while code, versions and what is asked for are the same; a page says which machine it was. ``echolib times`` measures here.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from scipy.stats import t as student
@@ -23,6 +27,7 @@ from echolib.evaluation.complexity import Complexity, hardware, measure, times_i
 from echolib.files import locked, write_json
 from echolib.hardware import cores
 from echolib.ledger.code import code_fingerprint
+from echolib.ledger.committed import anew_asked
 from echolib.ledger.provenance import collect, short, versions
 from echolib.ledger.workspace import Workspace
 from echolib.pages.verdict import Verdict, count_verdict
@@ -92,7 +97,54 @@ class Timed(Protocol):
     mean: float
     sd: float
     runs: int
+    hardware: str
     load: float
+
+
+class NotMeasured(Exception):
+    """A time is asked for that is not kept, where nothing may be measured."""
+
+
+@dataclass
+class _Asked:
+    """How times are taken in a block, and the keys of those that were: "kept": only kept ones; "anew": measured here, once."""
+
+    how: str
+    keys: list[str] = field(default_factory=list)
+
+
+_asked: ContextVar[_Asked | None] = ContextVar("_asked", default=None)
+
+
+@contextmanager
+def _asking(how: str) -> Iterator[_Asked]:
+    token = _asked.set(_Asked(how))
+    try:
+        yield _asked.get()
+    finally:
+        _asked.reset(token)
+
+
+def is_known(measure: Callable[[], object]) -> bool:
+    """Would ``measure`` find all its times kept?"""
+    with _asking("kept"):
+        try:
+            measure()
+        except NotMeasured:
+            return False
+    return True
+
+
+@contextmanager
+def anew() -> Iterator[None]:
+    """In this block every time is measured on this machine, once, whatever is kept."""
+    with _asking("anew"):
+        yield
+
+
+def too_busy(load: float) -> bool:
+    """Did the machine do so much else that its times are no measurement? By the load average when it began."""
+    return load > 1 + max(0.5, cores() / 4)  # of which 1 is our own: what else ran took turns with it, or its caches
 
 
 def timed(workspace: Workspace, passes: Iterable[Pass], *, device: str, runs: int | None = None) -> dict[str, Timing]:
@@ -100,19 +152,81 @@ def timed(workspace: Workspace, passes: Iterable[Pass], *, device: str, runs: in
     passes, runs = list(passes), runs or RUNS[device]
     cache, code = workspace.build.parent / "timing.json", code_fingerprint(_CODE)
     stamp = {"code": code, "versions": versions(), "hardware": hardware(device)}
-    key = json.dumps([[asdict(one) for one in passes], runs, device], sort_keys=True)
+    key, asked = json.dumps([[asdict(one) for one in passes], runs, device], sort_keys=True), _asked.get() or _Asked("")
     with locked(cache.with_name(".timing.lock")):
-        known = _kept(cache, stamp)
-        if key not in known:
-            built = {one.name: (_built(one), (one.batch, one.frames, one.size)) for one in passes}
-            load, began = os.getloadavg()[0], time.perf_counter()
-            found = times_in_turn(built, runs=runs, device=device)
-            source = collect(workspace.root, "none: black clips", time.perf_counter() - began, code)
-            known[key] = [asdict(Timing(one.name, one.frames, one.size, found[one.name].ms_per_frame, found[one.name].sd, runs,
-                                        found[one.name].hardware, round(load, 1), source.finished, source.commit, one.batch))
-                          for one in passes]
-            write_json(cache, {"stamp": stamp, "found": known})
-    return {one["name"]: Timing(**one) for one in known[key]}
+        own = _kept(cache, stamp)
+        found = own.get(key)
+        if found is None and not anew_asked():
+            found = _committed(workspace, code).get(key)
+        if asked.how == "anew" and key not in asked.keys:
+            found = None
+        asked.keys.append(key)
+        if found is None:
+            if asked.how == "kept":
+                raise NotMeasured
+            own[key] = found = [asdict(one) for one in _measured(workspace, passes, runs, device, code)]
+            write_json(cache, {"stamp": stamp, "found": own})
+    return {one["name"]: Timing(**one) for one in found}
+
+
+def _measured(workspace: Workspace, passes: list[Pass], runs: int, device: str, code: str) -> list[Timing]:
+    built = {one.name: (_built(one), (one.batch, one.frames, one.size)) for one in passes}
+    load, began = os.getloadavg()[0], time.perf_counter()
+    found = times_in_turn(built, runs=runs, device=device)
+    source = collect(workspace.root, "none: black clips", time.perf_counter() - began, code)
+    return [Timing(one.name, one.frames, one.size, found[one.name].ms_per_frame, found[one.name].sd, runs,
+                   found[one.name].hardware, round(load, 1), source.finished, source.commit, one.batch) for one in passes]
+
+
+def _shelf(workspace: Workspace) -> Path:
+    return workspace.root / "results" / workspace.build.name / "times.json"
+
+
+def _committed(workspace: Workspace, code: str) -> dict[str, list[dict]]:
+    """Committed times of today's code and versions, of whatever machine."""
+    path = _shelf(workspace)
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return kept["found"] if (kept.get("code"), kept.get("versions")) == (code, versions()) else {}
+
+
+def keep_times(workspace: Workspace, measures: Mapping[str, Callable[[], object]]
+               ) -> dict[str, tuple[bool | None, str]]:
+    """Commit this machine's own times, those of a quiet machine: ``results/<profile>/times.json``.
+
+    Committed times that this machine has not measured stay, while code and versions are the same; what no page asks for goes.
+
+    Args:
+        workspace: the profile's folders.
+        measures: what measures the times of each page.
+
+    Returns:
+        by page: was anything written (None: its times, or newer ones, are not kept)?; why not.
+    """
+    code, out = code_fingerprint(_CODE), {}
+    own = json.loads(cache.read_text(encoding="utf-8")) if (cache := workspace.build.parent / "timing.json").is_file() else {}
+    fits = (own.get("stamp", {}).get("code"), own.get("stamp", {}).get("versions")) == (code, versions())
+    before, kept = _committed(workspace, code), {}
+    for page, times in measures.items():
+        with _asking("kept") as asked:
+            try:
+                times()
+            except NotMeasured:
+                out[page] = None, "not measured; `echolib times` does"
+                continue
+        out[page] = False, ""
+        for key in asked.keys:
+            new = own["found"].get(key) if fits else None
+            load = max(one["load"] for one in new) if new else 0.0
+            if new and too_busy(load):
+                out[page] = None, f"the machine was busy (load {load:g}); `echolib times` measures anew"
+            elif new and new != before.get(key):
+                out[page] = True, ""
+            found = before.get(key) if new is None or too_busy(load) else new
+            if found is not None:
+                kept[key] = found
+    if kept:
+        write_json(_shelf(workspace), {"code": code, "versions": versions(), "found": kept})
+    return out
 
 
 def counted(workspace: Workspace, passes: Iterable[Pass]) -> dict[str, Complexity]:
@@ -163,11 +277,12 @@ def printed_verdict(published: float, ours: float, decimals: int, note: str = ""
 
 def faster_verdict(faster: Timed, slower: Timed) -> Verdict:
     """Is ``faster`` faster than ``slower``? Welch's t-test over the runs, p < 0.05, at least :data:`MIN_RUNS` runs of each."""
-    seen = f"{faster.mean:.3g} against {slower.mean:.3g} ms per frame on this machine"
+    where = faster.hardware if faster.hardware == slower.hardware else f"{faster.hardware} and {slower.hardware}"
+    seen = f"{faster.mean:.3g} against {slower.mean:.3g} ms per frame on {where}"
     if min(faster.runs, slower.runs) < MIN_RUNS:
         return Verdict("undecided", f"{seen}; at least {MIN_RUNS} timed runs are needed")
     load = max(faster.load, slower.load)
-    if load > 1 + max(0.5, cores() / 4):  # of which 1 is the page's own: what else ran took turns with it, or its caches
+    if too_busy(load):
         return Verdict("undecided", f"{seen}; the machine was busy (load {load:g} on {cores()} cores)")
     p = float(ttest_ind_from_stats(faster.mean, faster.sd, faster.runs, slower.mean, slower.sd, slower.runs,
                                    equal_var=False).pvalue)

@@ -11,7 +11,7 @@ from echolib.errors import ConfigError
 from echolib.evaluation.complexity import measure, times_in_turn
 from echolib.ledger.workspace import find_root
 from echolib.pages import timing
-from echolib.pages.timing import Pass, Timing, counted, faster_verdict, interval, printed_verdict, timed
+from echolib.pages.timing import Pass, Timing, counted, faster_verdict, interval, is_known, keep_times, printed_verdict, timed
 
 SMALL, LARGE = Pass("small", "nnunet2d", 1, 32), Pass("large", "pkecho_r18", 4, 64, {"iterations": 1})
 
@@ -92,3 +92,49 @@ def test_work_beside_the_timed_page_makes_the_times_no_fair_sample(monkeypatch):
     assert faster_verdict(one(1.0, sd=1.0), one(1.1, sd=1.0)).status == "undecided"
     low, high = interval(one(1.0))
     assert low < 1.0 < high and high - 1.0 == pytest.approx(2.776 * 0.1 / 5 ** 0.5, rel=1e-3)
+
+
+def committed(workspace, monkeypatch, load: float = 0.3) -> dict[str, tuple[bool | None, str]]:
+    """Time two networks here at a load, and keep them for a checkout of its own."""
+    monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
+    timed(workspace, [SMALL, LARGE], device="cpu", runs=1)
+    monkeypatch.undo()
+    return keep_times(workspace, {"page": lambda: timed(workspace, [SMALL, LARGE], device="cpu", runs=1)})
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout of its own; the commit is nobody's."""
+    (tmp_path / "build").mkdir()
+    monkeypatch.setattr(timing, "collect", lambda *_: SimpleNamespace(finished="2026-01-01 00:00 UTC", commit="abc"))
+    return SimpleNamespace(build=tmp_path / "build" / "smoke", root=tmp_path)
+
+
+def test_times_of_a_quiet_machine_are_kept_and_taken_on_any_other(checkout, monkeypatch):
+    monkeypatch.setattr(timing, "hardware", lambda device="cpu": "one machine")
+    patch = pytest.MonkeyPatch()
+    assert committed(checkout, patch) == {"page": (True, "")}
+    found = timed(checkout, [SMALL, LARGE], device="cpu", runs=1)
+    assert committed(checkout, patch) == {"page": (False, "")}
+    (checkout.build.parent / "timing.json").unlink()  # another machine has none of its own
+    monkeypatch.setattr(timing, "hardware", lambda device="cpu": "another machine")
+    measure = lambda: timed(checkout, [SMALL, LARGE], device="cpu", runs=1)  # noqa: E731
+    assert is_known(measure) and measure() == found
+    assert not is_known(lambda: timed(checkout, [SMALL], device="cpu", runs=1))
+    assert keep_times(checkout, {"page": measure}) == {"page": (False, "")} and measure() == found
+    monkeypatch.setenv("ECHOLIB_ANEW", "1")
+    assert not is_known(measure)
+    monkeypatch.delenv("ECHOLIB_ANEW")
+    with timing.anew():
+        own = measure()
+        assert measure() == own  # once
+    assert own != found and measure() == own
+    monkeypatch.setattr(timing, "code_fingerprint", lambda parts: "other code")
+    assert not is_known(measure)
+
+
+def test_times_of_a_busy_machine_are_not_kept(checkout):
+    patch = pytest.MonkeyPatch()
+    ((changed, why),) = committed(checkout, patch, load=9.0).values()
+    assert changed is None and "busy (load 9)" in why and not (checkout.root / "results").exists()
+    assert keep_times(checkout, {"page": lambda: timed(checkout, [SMALL], device="cpu", runs=1)})["page"][0] is None

@@ -22,6 +22,7 @@ from echolib.papers.companion.family import (
     chance_of_best,
     groups,
     needed,
+    page_times,
 )
 from echolib.papers.companion.methods import FRAMEWISE
 
@@ -83,8 +84,9 @@ def advice(family: Family) -> list[Advice]:
                   f"{means[second]:.2f} %. In 95 % of the resamples the best is among: {among}", TOLD if sure else NOT_TOLD)]
     near = [name for name in family.names if means[name] >= means.max() - AS_GOOD]
     fastest = min(near, key=ms.get)
-    out.append(Advice(f"Speed, for at most {AS_GOOD:g} Dice point", fastest, f"{ms[fastest]:.3g} ms a frame on this machine, "
-                      f"Dice {means[fastest]:.2f} % against {means.max():.2f} %; within a point: {', '.join(near)}",
+    out.append(Advice(f"Speed, for at most {AS_GOOD:g} Dice point", fastest, f"{ms[fastest]:.3g} ms a frame on "
+                      f"{family.times[fastest].hardware}, Dice {means[fastest]:.2f} % against {means.max():.2f} %; within a "
+                      f"point: {', '.join(near)}",
                       "the time is measured at full width, the Dice at the profile's"))
     for purpose, measure, unit in (("Steady outlines", "flicker", "dB of flicker"),
                                    ("The ejection fraction", "ef", "points off")):
@@ -124,6 +126,6 @@ def advice_html(found: list[Advice], profile: Profile) -> HTML:
 
 
 ADVICE = Experiment(id="which_one", number="Which one", title="Which one should I use?", place=0, notebook="which_one",
-                    groups=groups, more=needed, options=FamilyOptions(), timed=True)
+                    groups=groups, more=needed, options=FamilyOptions(), times=page_times)
 
 PAGES = (ADVICE,)

@@ -128,7 +128,7 @@ def load(ledger: Ledger, options: Options) -> Family:
               for cohort, by in specs(profile, options).items()}
     found = [m for m in METHODS if m.name in runs]
     return Family({name: [ledger.scores(spec) for spec in each] for name, each in runs.items()}, videos, counts(ledger, found),
-                  times(ledger, found) if found else {}, seconds, profile.bootstrap)
+                  page_times(ledger, options), seconds, profile.bootstrap)
 
 
 def counts(ledger: Ledger, found: Iterable[Method]) -> dict[str, Complexity]:
@@ -144,6 +144,12 @@ def times(ledger: Ledger, found: Iterable[Method]) -> dict[str, Timing]:
               for m in found}
     clock = timed(ledger.workspace, {one.name: one for one in passes.values()}.values(), device=device)
     return {name: clock[one.name] for name, one in passes.items()}
+
+
+def page_times(ledger: Ledger, options: Options) -> dict[str, Timing]:
+    """:func:`times` of the methods that the page compares."""
+    found = methods_of(options.applied(ledger.workspace.profile))
+    return times(ledger, found) if found else {}
 
 
 def table(family: Family) -> pd.DataFrame:
@@ -252,6 +258,6 @@ def runs_of(profile: Profile, options: Options) -> list[RunSpec]:
 
 
 FAMILY = Experiment(id="family", number="Family", title="All methods on the same footing", place=0, notebook="family",
-                    groups=groups, judge=judged, more=needed, quote=quote, options=FamilyOptions(), timed=True)
+                    groups=groups, judge=judged, more=needed, quote=quote, options=FamilyOptions(), times=page_times)
 
 PAGES = (FAMILY,)

@@ -20,6 +20,7 @@ from echolib.ledger.ledger import Ledger
 from echolib.pages.experiment import Claim, Experiment, Measure, Options, SeedOptions
 from echolib.pages.html import html_table
 from echolib.pages.quantities import Estimate, Quantity, estimate
+from echolib.pages.timing import Timing
 from echolib.pages.verdict import SMALL_DICE
 from echolib.papers.pkecho import table2
 from echolib.papers.pkecho.runs import CLIP, data_of, pkecho_run, size_of
@@ -94,10 +95,15 @@ def passes_per_frame(spec: VideoSpec) -> float:
     return 2.0
 
 
+def times(ledger: Ledger, options: Options) -> dict[str, Timing]:
+    """Times of a pass: those of Table 2."""
+    return table2.times(ledger, table2.Table2Options())
+
+
 def table(ledger: Ledger, results: dict[str, list[Evaluation]], options: Options) -> pd.DataFrame:
-    """Every measure of every group: columns name, heading, estimate; and ``passes`` and ``ms``, the time of a frame of a video on
-    this machine at full width (passes times the time of a pass)."""
-    clock, rows = table2.times(ledger, table2.Table2Options()), []
+    """Every measure of every group: columns name, heading, estimate; ``passes``, ``ms``, the time of a frame of a video at full
+    width (passes times the time of a pass), and ``hardware``, on which it was measured."""
+    clock, rows = times(ledger, options), []
     for name, group in results.items():
         tables = [{"studies": e.studies.assign(flicker_db=10 * np.log10(e.studies.flicker.where(e.studies.flicker > 0)))}
                   for e in group]
@@ -105,7 +111,7 @@ def table(ledger: Ledger, results: dict[str, list[Evaluation]], options: Options
         passes = passes_per_frame(spec)
         timed = name if name in clock else f"PKEcho-Net R{spec.run.model.name.rpartition('r')[2]}"
         rows += [{"name": name, "heading": q.heading, "estimate": estimate(tables, q, ledger.workspace.profile.bootstrap),
-                  "passes": passes, "ms": passes * clock[timed].mean} for q in MEASURES]
+                  "passes": passes, "ms": passes * clock[timed].mean, "hardware": clock[timed].hardware} for q in MEASURES]
     return pd.DataFrame(rows)
 
 
@@ -116,7 +122,8 @@ def table_html(found: pd.DataFrame) -> HTML:
         cells = [shown(one) for one in part.estimate]
         rows.append((html.escape(name), *cells, f"{part.passes.iloc[0]:.1f}", f"{part.ms.iloc[0]:.3g}"))
     head = ("Network and windows", *(q.heading for q in MEASURES), "Passes a frame", "ms a frame")
-    caption = "Whole test videos: means over videos and seeds, 95 % intervals; time at full width on this machine"
+    where = f" on {found.hardware.iloc[0]}" if len(found) else ""
+    caption = f"Whole test videos: means over videos and seeds, 95 % intervals; time at full width{where}"
     return HTML(html_table(caption, head, rows, "echo-table echo-sortable"))
 
 
@@ -149,7 +156,7 @@ def figure(found: pd.DataFrame, data: str) -> Figure:
 OWN = windows(CLIP.period, True)
 LENGTH = Experiment(
     id="pkecho_length", number="Any length", title="Whole videos through a network of ten frames", place=6,
-    notebook="pkecho_length", evaluations_of=evaluations, options=LengthOptions(), timed=True, claims=(
+    notebook="pkecho_length", evaluations_of=evaluations, options=LengthOptions(), times=times, claims=(
         Claim("Overlapping windows give PKEcho-Net steadier area curves", OWN, windows(CLIP.period, False), measure=FLICKER),
         Claim("Overlapping windows help PKEcho-Net on all frames", OWN, windows(CLIP.period, False), measure=DICE),
         *(Claim(f"PKEcho-Net is above {name} on all frames of whole videos", OWN, name, measure=DICE) for name in OTHERS),

@@ -69,17 +69,19 @@ def fitting_device() -> str:
 
 def measured_cells(ledger: Ledger, options: Options) -> pd.DataFrame:
     """:func:`cells` from the page's own measurement, for the scorecard."""
-    return cells(_own(ledger.workspace))
+    return cells(times(ledger, options))
 
 
 def judged_claims(ledger: Ledger, options: Options) -> pd.DataFrame:
     """:func:`claims` from the page's own measurement, for the scorecard."""
-    return claims(_own(ledger.workspace))
+    return claims(times(ledger, options))
 
 
-def _own(workspace: Workspace) -> Times:
+def times(ledger: Ledger, options: Options) -> Times:
+    """:func:`measure` with the page's values, on the GPU where there is one."""
     device = fitting_device()
-    return measure(workspace, runs=GPU_RUNS if device == "cuda" else RUNS, frames_at_once=FRAMES_AT_ONCE, device=device)
+    runs = options.gpu_runs if device == "cuda" else options.runs
+    return measure(ledger.workspace, runs=runs, frames_at_once=options.frames_at_once, device=device)
 
 
 def cells(timings: Times) -> pd.DataFrame:
@@ -98,7 +100,7 @@ def cells(timings: Times) -> pd.DataFrame:
 
 
 def claims(timings: Times) -> pd.DataFrame:
-    """The claimed order, in each mode, from this machine's own measurement: columns claim, status, why."""
+    """The claimed order, in each mode, from the measurement: columns claim, status, why."""
     rows = []
     for mode in _modes(timings):
         for text, faster, slower in CLAIMS:
@@ -116,7 +118,7 @@ def runtime_figure(timings: Times) -> Figure:
     for axis, mode in zip(axes[1:], modes, strict=True):
         part = {method: t for (method, of), t in timings.items() if of == mode}
         _bars(axis, part, [t.mean for t in part.values()], [t.sd for t in part.values()], COLOURS["here"],
-              f"this machine,\n{mode}")
+              f"here,\n{mode}")
     axes[0].invert_yaxis()
     return figure
 
@@ -186,6 +188,6 @@ class RunTimeOptions(Options):
 
 RUN_TIME = Experiment(id="simlvseg_runtime", number="Run time", title="time per frame", place=10, published="simlvseg_runtime",
                       notebook="simlvseg_runtime", measure=measured_cells, judge=judged_claims, options=RunTimeOptions(),
-                      timed=True)
+                      times=times)
 
 PAGES = (RUN_TIME,)

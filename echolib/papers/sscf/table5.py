@@ -40,7 +40,7 @@ HEADINGS = MEASURED | {"ms_per_frame": ("ms a frame", 1)}
 COUNTS = {"gflops": 3, "params_m": 3}
 EFFICIENCY_HEADINGS = {"gflops": ("GFLOPs a window", 3), "params_m": ("Parameters, M", 3), "ms_per_frame": ("ms a frame", 1)}
 LEGEND = ("First line, bold: published, on one RTX 2080 Ti. Second line, blue: the released network, counted on a window of "
-          "256 px and timed on this machine, 95 % interval over the rounds.")
+          "256 px and timed on the machine named below, 95 % interval over the rounds.")
 NOTE = "the released network; no combination of published parts gives both printed counts"
 
 
@@ -101,7 +101,7 @@ def counts(ledger: Ledger, explicit: bool = True) -> dict[str, Complexity]:
 
 
 def times(ledger: Ledger, options: Options) -> dict[str, Timing]:
-    """Times on this machine, on the GPU where there is one."""
+    """Times of a pass, on the GPU where there is one."""
     profile, device = ledger.workspace.profile, "cuda" if torch.cuda.is_available() else "cpu"
     size = getattr(options, "size", None) or (profile.sscf.timed_px if profile.sscf else PRINTED_PX)
     runs = getattr(options, "runs", None) or RUNS[device]
@@ -213,7 +213,7 @@ def frames_figure(ledger: Ledger, options: Options, data: str) -> Figure:
 
 
 EVALUATIONS = tested(groups)
-_COMMON = dict(place=4, notebook="sscf_table5", options=Table5Options(), timed=True)
+_COMMON = dict(place=4, notebook="sscf_table5", options=Table5Options(), times=times)
 TABLE5 = Experiment(id="sscf_table5", number="Table 5", title="More frames, more encoders", published=PUBLISHED, groups=groups,
                     evaluations_of=EVALUATIONS, measure=measured_cells, judge=judged_claims, headings=HEADINGS,
                     compares=lambda profile, options: compared(_claims(), EVALUATIONS(profile, options)), **_COMMON)

@@ -66,7 +66,7 @@ def test_an_order_needs_runs_and_a_difference(faster, slower, runs, status):
 def test_published_and_measured_times_stand_in_panels_of_their_own():
     timings = times(one_clip=(3, 1, 2), at_once=(3, 1, 2))
     figure = runtime.runtime_figure(timings)
-    assert [a.get_title(loc="left").split("\n")[0] for a in figure.axes] == ["published,", "this machine,", "this machine,"]
+    assert [a.get_title(loc="left").split("\n")[0] for a in figure.axes] == ["published,", "here,", "here,"]
     assert len(runtime.claims(timings)) == 4 and set(runtime.claims(timings).status) == {"holds"}
     text = runtime.table_html(timings)
     assert all(f"{v:.2f}" in text for v in published.load(runtime.TABLE).ms_per_frame) and "not to be subtracted" in text
