@@ -72,8 +72,10 @@ def run_all(tasks: Sequence[Task], at_once: int | None = None) -> Iterator[tuple
             yield task.name, error
         else:
             yield task.name, None
-    if together:
+    if len(together) > at_once:
         yield from _warm(together, at_once)
+    else:  # each would wait for the one import, and imports as fast itself
+        yield from _forked(together, at_once)
 
 
 def _warm(tasks: list[Task], at_once: int) -> Iterator[tuple[str, EcholibError | None]]:
@@ -106,7 +108,7 @@ def _serve(tasks: list[Task], at_once: int, answer: Connection) -> None:
     for name in _IMPORTED:
         importlib.import_module(name)
     try:
-        for name, error in _forked(tasks, at_once):
+        for name, error in _forked(tasks, at_once, imported=True):
             answer.send((name, error))
     except KeyboardInterrupt:
         sys.exit(130)
@@ -114,14 +116,14 @@ def _serve(tasks: list[Task], at_once: int, answer: Connection) -> None:
         sys.exit(str(error))
 
 
-def _forked(tasks: list[Task], at_once: int) -> Iterator[tuple[str, EcholibError | None]]:
+def _forked(tasks: list[Task], at_once: int, imported: bool = False) -> Iterator[tuple[str, EcholibError | None]]:
     context, waiting = get_context("fork"), list(tasks)
     running: dict[Connection, tuple[Task, BaseProcess]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 task, (ours, theirs) = waiting.pop(0), context.Pipe(duplex=False)
-                child = context.Process(target=_child, args=(task, theirs), name=task.name)
+                child = context.Process(target=_child, args=(task, theirs, max(1, cores() // at_once), imported), name=task.name)
                 child.start()
                 theirs.close()  # so that its end is seen when the child has gone
                 running[ours] = (task, child)
@@ -136,8 +138,10 @@ def _forked(tasks: list[Task], at_once: int) -> Iterator[tuple[str, EcholibError
             child.kill()
 
 
-def _child(task: Task, answer: Connection) -> None:
-    prepare_kernel()
+def _child(task: Task, answer: Connection, threads: int, imported: bool) -> None:
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # of the kernel: several at once share the cores
+    if imported:
+        prepare_kernel([answer.fileno()])
     try:
         task.run(progress=False)
     except EcholibError as error:

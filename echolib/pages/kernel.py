@@ -12,7 +12,7 @@ import pickle
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -81,13 +81,17 @@ def manager(folder: Path) -> type[AsyncKernelManager]:
     return SocketKernelManager
 
 
-def prepare_kernel() -> None:
+def prepare_kernel(closed: Iterable[int] = ()) -> None:
     """Fork the next kernel of this process from what it is now; it waits until a notebook wants one, or we are gone.
 
     To be called where nothing runs yet: a fork has no threads but the one that calls it.
+
+    Args:
+        closed: open files, by number, that are ours alone. All others stay open: libraries know some by their number, and would
+            write into whatever has that number next.
     """
     global _ready
-    _ready = _Prepared()
+    _ready = _Prepared(closed)
     KernelProvisionerFactory.instance().provisioners[_FORKED] = EntryPoint(
         _FORKED, f"{__name__}:{ForkedProvisioner.__name__}", KernelProvisionerFactory.GROUP_NAME)
 
@@ -97,18 +101,20 @@ class _Prepared:
 
     stdin = stdout = stderr = None
 
-    def __init__(self) -> None:
+    def __init__(self, closed: Iterable[int]) -> None:
         command, self._command = os.pipe()
         up, said = os.pipe()
         self.pid, self.returncode = os.fork(), None
         if self.pid == 0:
-            _become(command, said)
+            os.close(self._command)  # its end is seen when we are gone
+            os.close(up)
+            _become(command, said, closed)
         os.close(command)
         os.close(said)
         os.read(up, 1)  # its process group is its own now
         os.close(up)
 
-    def start(self, arguments: list[str], env: Mapping[str, str], cwd: str | None) -> None:
+    def start(self, arguments: list[str], env: Mapping[str, str], cwd: str) -> None:
         with os.fdopen(self._command, "wb") as pipe:
             pickle.dump((arguments, dict(env), cwd), pipe)
 
@@ -147,22 +153,21 @@ class ForkedProvisioner(LocalProvisioner):
         global _ready
         if _ready is None:
             return await super().launch_kernel(cmd, **kwargs)
-        self.process, _ready = _ready, None
-        self.process.start(cmd[cmd.index("ipykernel_launcher") + 1:], kwargs.get("env", os.environ), kwargs.get("cwd"))
+        self.process, _ready, self.cwd = _ready, None, kwargs.get("cwd") or Path.cwd()
+        self.process.start(cmd[cmd.index("ipykernel_launcher") + 1:], kwargs.get("env", os.environ), str(self.cwd))
         self.pid = self.pgid = self.process.pid
-        self.cwd = kwargs.get("cwd", Path.cwd())
         return self.connection_info
 
 
-def _become(command: int, said: int) -> None:
+def _become(command: int, said: int, closed: Iterable[int]) -> None:
     """The forked process, to its end: wait for a command line, then be the kernel."""
     status = 1
     try:
         os.setsid()
         os.write(said, b"1")
-        low, high = sorted((2, command))
-        os.closerange(low + 1, high)
-        os.closerange(high + 1, os.sysconf("SC_OPEN_MAX"))
+        os.close(said)
+        for one in closed:
+            os.close(one)
         with os.fdopen(command, "rb") as pipe:
             sent = pipe.read()
         status = _kernel(*pickle.loads(sent)) if sent else 0  # noqa: S301  (our own parent's)
@@ -174,11 +179,12 @@ def _become(command: int, said: int) -> None:
         os._exit(status)
 
 
-def _kernel(arguments: list[str], env: dict[str, str], cwd: str | None) -> int:
+def _kernel(arguments: list[str], env: dict[str, str], cwd: str) -> int:
     os.environ.clear()
     os.environ.update(env)
-    if cwd is not None:
-        os.chdir(cwd)
+    os.chdir(cwd)
+    # Its own default was read from the environment when it was imported; by it the kernel leaves when its parent does.
+    arguments = [*arguments, f"--IPKernelApp.parent_handle={os.getppid()}"]
     sys.argv = ["ipykernel_launcher", *arguments]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from ipykernel import kernelapp

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
-from nbformat import write
+from nbformat import read, write
 from nbformat.v4 import new_code_cell, new_notebook
 
 from echolib.errors import NotebookError
+from echolib.hardware import cores
 from echolib.pages.executing import Task, run_all
 from echolib.pages.notebooks import read_manifest
 
@@ -66,3 +68,39 @@ def test_one_after_the_other(tmp_path):
     tasks = [task(tmp_path, "bad", "1 / 0"), task(tmp_path, "good", "1 + 1")]
     ended = dict(run_all(tasks, at_once=1))
     assert ended["good"] is None and "ZeroDivisionError" in str(ended["bad"])
+
+
+#: Processes started in the kernel, a drawing, a temporary folder that goes with the kernel, and where all of it runs.
+LIFE = """
+import json, os, sys, tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+import matplotlib
+import matplotlib.pyplot as plt
+import torch
+with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    root = pool.submit(max, 3, 4).result()
+with torch.no_grad():
+    summed = torch.nn.Conv2d(1, 1, 3)(torch.zeros(1, 1, 8, 8)).shape[-1]
+kept = tempfile.TemporaryDirectory()
+plt.plot([1, 2])
+plt.show()
+Path("{name}.json").write_text(json.dumps({{"pool": root, "conv": summed, "folder": kept.name, "here": os.getcwd(),
+    "backend": matplotlib.get_backend(), "main": __name__, "bars": os.environ["ECHOLIB_BARS"], "threads": torch.get_num_threads(),
+    "group": os.getpgid(0) == os.getpid(), "python": sys.executable}}))
+"""
+
+
+@forks
+def test_a_kernel_forked_from_what_is_imported_is_like_any_other(tmp_path, capfd):
+    tasks = [task(tmp_path, name, LIFE.format(name=name)) for name in ("a", "b", "c")]
+    assert dict(run_all(tasks, at_once=2)) == {"a": None, "b": None, "c": None}
+    assert capfd.readouterr() == ("", "")
+    for name, one in zip(("a", "b", "c"), tasks, strict=True):
+        said = json.loads((tmp_path / f"{name}.json").read_text())
+        assert not Path(said.pop("folder")).exists()
+        assert said.pop("backend").lower().endswith("inline") and said.pop("threads") == max(1, cores() // 2)
+        assert said == {"pool": 4, "conv": 6, "here": str(tmp_path), "main": "__main__", "bars": "0", "group": True,
+                        "python": sys.executable}
+        assert "image/png" in str(read(one.out, as_version=4).cells[-1].outputs)
