@@ -33,7 +33,7 @@ CERTAIN = 0.9
 #: Log-odds of an orientation: for every unit (nat per px of the area's root) by which its outline is less undecided, and for
 #: every unit (mean grey of the frame) by which its cavity is darker. Logistic regression on 85 simulated clips, 60 of preset
 #: wide and 25 of echonet, as they are against mirrored, with the default weights: `python -m echolib.clinic.fit_orientation`.
-FIRMNESS, DARKNESS = 5.3, 0.0
+FIRMNESS, DARKNESS = 5.1, 0.0
 #: Frames looked at: stretches of successive ones, spread over the clip.
 STRETCHES, STRETCH = 4, 4
 #: A pixel is picture when it is ever brighter than this share of the 95th percentile; what compression leaves outside is darker.

@@ -197,7 +197,7 @@ def _method(segmentation: Segmentation) -> str:
     scale = f"{segmentation.spacing_mm:.4g} mm per px" if segmentation.has_scale else "pixel spacing unknown"
     height, width = segmentation.source_shape
     how = "" if segmentation.refused else (
-        "Volumes: single-plane method of disks, 20 disks; each is the median of the frame and its two neighbours. "
+        "Volumes: single-plane method of disks, 20 disks; each of a parabola through five frames. "
         f"EF = 100 (EDV − ESV) / EDV, beat by beat. {_doubts(segmentation)}{html.escape(_upright(segmentation))}")
     if segmentation.regressed is not None:
         by = {key: html.escape(value) for key, value in segmentation.regressed.network.items()}

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from echolib.clinic.segmentation import segment
+from echolib.clinic.segmentation import _near, segment
 from echolib.data.sector import find_sector, framing, is_framed
 from echolib.errors import DataError
 from echolib.evaluation.ejection import disk_volume
@@ -101,3 +101,16 @@ def test_no_ventricle_is_said():
 def test_what_is_no_clip_is_refused(video, fps, spacing, said):
     with pytest.raises(DataError, match=said):
         segment(video, fps, spacing, weights=stand_in())
+
+
+@pytest.mark.parametrize(("extreme", "bend"), [(40.0, 1.5), (120.0, -1.5)])
+def test_a_volume_is_that_of_a_parabola_and_not_of_one_bad_outline(extreme, bend):
+    volumes = extreme + bend * (np.arange(13) - 6) ** 2
+    assert _near(volumes, 6) == pytest.approx(extreme)  # the median of three would be 1.5 off
+    for bad in range(5, 8):
+        for factor in (0.0, 3.0):
+            broken = volumes.copy()
+            broken[bad] *= factor
+            assert _near(broken, 6) == pytest.approx(extreme, rel=0.08)
+    assert _near(volumes[:3], 1) == np.median(volumes[:3])
+    assert _near(np.zeros(9), 4) == 0
