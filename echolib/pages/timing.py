@@ -91,6 +91,14 @@ class Timing:
         return 1000 / self.mean
 
 
+def wait_until_quiet(most: float = 180.0) -> float:
+    """Wait until what ran before, our own last measurement too, has left the load average, at most so many seconds; the load."""
+    end = time.monotonic() + most
+    while too_busy(load := os.getloadavg()[0]) and time.monotonic() < end:
+        time.sleep(2)
+    return load
+
+
 class Timed(Protocol):
     """What an order is decided from."""
 

@@ -138,3 +138,14 @@ def test_times_of_a_busy_machine_are_not_kept(checkout):
     ((changed, why),) = committed(checkout, patch, load=9.0).values()
     assert changed is None and "busy (load 9)" in why and not (checkout.root / "results").exists()
     assert keep_times(checkout, {"page": lambda: timed(checkout, [SMALL], device="cpu", runs=1)})["page"][0] is None
+
+
+def test_a_measurement_waits_for_what_ran_before(monkeypatch):
+    loads = iter([3.0, 2.4, 1.9, 0.4, 0.3])
+    slept = []
+    monkeypatch.setattr("os.getloadavg", lambda: (next(loads), 0.0, 0.0))
+    monkeypatch.setattr(timing.time, "sleep", slept.append)
+    monkeypatch.setattr(timing, "cores", lambda: 2)
+    assert timing.wait_until_quiet() == 0.4 and len(slept) == 3
+    monkeypatch.setattr("os.getloadavg", lambda: (9.0, 0.0, 0.0))
+    assert timing.wait_until_quiet(most=0) == 9.0
