@@ -19,8 +19,8 @@ from tests.data import fakes
 from tests.small import write_book
 
 LONG = "a_name_that_is_much_longer_than_a_terminal_of_eighty_columns_is_wide_" + 40 * "x"
-COMMANDS = {"segment", "train-default", "plan", "book", "cohort", "store", "run", "keep", "notebook", "pages", "batch", "check",
-            "pack", "phantom"}
+COMMANDS = {"segment", "train-default", "plan", "book", "cohort", "store", "run", "times", "keep", "notebook", "pages", "batch",
+            "check", "pack", "phantom"}
 TERMINAL = pytest.mark.parametrize("terminal", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["pipe", "terminal"])
 
 
