@@ -149,11 +149,11 @@ def times_command(profile: ProfileName = "smoke") -> None:
 
     ledger = Ledger(Workspace.open(profile), progress=False)
     with timing.anew():
-        for page, measure in BOOK.times(ledger).items():
+        for page in BOOK.timed:
             load = timing.wait_until_quiet()
             if timing.too_busy(load):
                 print(f"the machine stays busy (load {load:.1f}): these times will decide nothing and not be kept", flush=True)
-            measure()
+            BOOK.take_times(page, ledger)
             print(f"times of {page}: measured", flush=True)
 
 

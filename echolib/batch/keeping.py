@@ -11,6 +11,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -80,7 +81,8 @@ def keep(workspace: Workspace, *, any_code: bool = False, say: Callable[[str], N
         why = _why_not(ledger, ledger.evaluations, spec, any_code)
         changed, said = (None, why) if why else keeper.evaluation(spec)
         note(f"evaluation {spec.key}  {spec.label}", changed, said)
-    for page, (changed, why) in keep_times(workspace, book.BOOK.times(ledger)).items():
+    measures = {page: partial(book.BOOK.take_times, page, ledger) for page in book.BOOK.timed}
+    for page, (changed, why) in keep_times(workspace, measures).items():
         note(f"times of {page}", changed, why)
     say(f"results/{profile.name}: {len(done.written)} written, {len(done.unchanged)} as they were, {len(done.skipped)} skipped")
     return done

@@ -246,8 +246,7 @@ def _task(ledger: Ledger, name: str, values: dict[str, object] | None = None) ->
         mark = sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
         out = folder / "variants" / f"{name}-{mark}.ipynb"
     task = Task(name, source(name, workspace.root), out, given, workspace.root, tuple(notebook_inputs(ledger, name, values)),
-                alone=not all(is_known(partial(entry.times, ledger, entry.options))
-                              for entry in book.BOOK.turned(name, values or {}) if entry.times is not None))
+                alone=not is_known(partial(book.BOOK.take_times, name, ledger, values)))
     current, why = is_current(task.notebook, task.out, task.parameters, task.inputs)
     if not current and not ledger.computes:
         raise EcholibError(f"{why}; execute it with `echolib notebook {name} --profile {workspace.profile.name}`")

@@ -265,7 +265,7 @@ def _near(volumes: np.ndarray, frame: int) -> float:
 
     Volumes that are more than a tenth off the median of theirs and their neighbours' give way to it: one bad outline must not
     make an ejection fraction. The median itself would not do: at the largest and at the smallest volume both neighbours lie on
-    one side, and it made the ejection fraction of exact outlines a point too small. With fewer than four frames it is taken.
+    one side, so that the ejection fraction even of exact outlines was too small. With fewer than four frames it is taken.
     """
     first = max(0, frame - 3)
     part = volumes[first:frame + 4]

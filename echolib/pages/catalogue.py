@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -108,14 +107,11 @@ class Catalogue:
         """Notebooks that measure time."""
         return tuple(dict.fromkeys(entry.notebook for entry in self.entries.values() if entry.times is not None))
 
-    def times(self, ledger: Ledger) -> dict[str, Callable[[], object]]:
-        """By notebook of :attr:`timed`, what takes all the times that it shows."""
-        def all_of(notebook: str) -> None:
-            for entry in self.of_notebook(notebook):
-                if entry.times is not None:
-                    entry.times(ledger, entry.options)
-
-        return {notebook: partial(all_of, notebook) for notebook in self.timed}
+    def take_times(self, notebook: str, ledger: Ledger, values: dict[str, object] | None = None) -> None:
+        """Take all the times that a notebook shows, with a reader's values: kept ones, or measured ones."""
+        for entry in self.turned(notebook, values or {}):
+            if entry.times is not None:
+                entry.times(ledger, entry.options)
 
     def of_notebook(self, notebook: str) -> tuple[Experiment, ...]:
         """The entries of a notebook, the first one its main one.
